@@ -1,0 +1,427 @@
+//! The configuration after validation: what the rest of the program sees.
+//!
+//! Plain data without serde, rustls or sockets. Every reference by name has been resolved to an
+//! index, every default filled in, every limit checked; nothing is checked again later.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::diagnostic::Location;
+use super::names::{CipherSuite, Group};
+use crate::host::HostPattern;
+use crate::report::ProtocolVersion;
+
+/// One configuration, whole and consistent.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[runtime]`
+    pub runtime: Runtime,
+    /// `[[listeners]]`, at least one.
+    pub listeners: Vec<Listener>,
+    /// `[tls.NAME]`; the first is the built-in policy, named `default`.
+    pub policies: Vec<Policy>,
+    /// `[certificates.NAME]` and those given inline at a listener.
+    pub certificates: Vec<Certificate>,
+    /// `[[routes]]`
+    pub routes: Vec<Route>,
+    /// `[upstreams.NAME]` and those given inline at a route.
+    pub upstreams: Vec<Upstream>,
+    /// `[timeouts]`
+    pub timeouts: Timeouts,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[forwarding]`
+    pub forwarding: Forwarding,
+    /// `[shutdown]`
+    pub shutdown: Shutdown,
+    /// `[log]`
+    pub log: Log,
+    /// `[admin]`
+    pub admin: Admin,
+}
+
+macro_rules! index {
+    ($(#[$doc:meta] $name:ident)+) => {$(
+        #[$doc]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub usize);
+    )+};
+}
+
+index! {
+    /// Index into [`Config::policies`].
+    PolicyId
+    /// Index into [`Config::certificates`].
+    CertificateId
+    /// Index into [`Config::upstreams`].
+    UpstreamId
+    /// Index into [`Config::routes`].
+    RouteId
+}
+
+/// `[runtime]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// Worker threads; 0 (the default) is one per core.
+    pub workers: usize,
+}
+
+/// `[[listeners]]`
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// `name`, by default the address as written. A metric label.
+    pub name: Arc<str>,
+    /// `address`
+    pub address: SocketAddr,
+    /// Where `address` stands, for errors when binding.
+    pub location: Location,
+    /// What is spoken on it.
+    pub mode: ListenerMode,
+    /// `backlog`, default 4096.
+    pub backlog: u32,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerMode {
+    /// TLS.
+    Tls {
+        /// `tls`, by default the built-in policy.
+        policy: PolicyId,
+        /// `certificates` in order; the first serves clients that send no name. Never empty.
+        certificates: Vec<CertificateId>,
+    },
+    /// `tls = false`
+    Plain,
+}
+
+/// `[tls.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The table's name; `default` for the built-in one.
+    pub name: Arc<str>,
+    /// `versions`, by default the preset's; never empty.
+    pub versions: Vec<ProtocolVersion>,
+    /// `cipher_suites` in server order, by default the preset's; one at least per version.
+    pub cipher_suites: Vec<&'static CipherSuite>,
+    /// `groups`, by default the preset's; never empty.
+    pub groups: Vec<&'static Group>,
+    /// `alpn` in server order, default `h2`, `http/1.1`; empty: none is negotiated.
+    pub alpn: Vec<Alpn>,
+    /// `unknown_sni`, default [`SniAction::Reject`]
+    pub unknown_sni: SniAction,
+    /// `missing_sni`, default [`SniAction::DefaultCertificate`]
+    pub missing_sni: SniAction,
+    /// `handshake_timeout`, default 10 s: one deadline from accept to handshake complete.
+    pub handshake_timeout: Duration,
+}
+
+/// An application protocol (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Alpn {
+    /// `h2` (RFC 9113).
+    H2,
+    /// `http/1.1` (RFC 9112).
+    Http11,
+}
+
+impl Alpn {
+    /// The protocol's name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::H2 => "h2",
+            Self::Http11 => "http/1.1",
+        }
+    }
+}
+
+/// What to do with a client whose server name is not configured, or that sends none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SniAction {
+    /// Refuse with `unrecognized_name` (RFC 6066 section 3).
+    Reject,
+    /// Answer with the listener's first certificate.
+    DefaultCertificate,
+}
+
+/// `[certificates.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The table's name, or the listener's for one given inline.
+    pub name: Arc<str>,
+    /// `names`; `None` (the default): read from the certificate's subjectAltName.
+    pub names: Option<Vec<HostPattern>>,
+    /// The chains with their keys; several of different key types for the same names. Never empty.
+    pub pairs: Vec<CertificatePair>,
+    /// `tls`: the policy of this certificate's names, by default the listener's.
+    pub policy: Option<PolicyId>,
+    /// Where the table stands.
+    pub location: Location,
+}
+
+/// A chain and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificatePair {
+    /// The chain, leaf first, as PEM.
+    pub chain: PemSource,
+    /// The key of the leaf, as PEM.
+    pub key: PemSource,
+}
+
+/// Where PEM text comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PemSource {
+    /// A file, and where its path is given.
+    File {
+        /// The path.
+        path: PathBuf,
+        /// Where it is given.
+        location: Location,
+    },
+    /// Made in memory, by `handfast dev`.
+    Memory(Arc<str>),
+}
+
+/// `[[routes]]`
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// What metrics and the access log call it: host and path as written, e.g. `example.com/api/`
+    /// or `*/` for a route without a host.
+    pub name: Arc<str>,
+    /// `host`; `None` (the default): any.
+    pub host: Option<HostPattern>,
+    /// `path`, default `/`
+    pub path: PathPattern,
+    /// What the route does.
+    pub action: RouteAction,
+    /// Where the table stands.
+    pub location: Location,
+}
+
+/// `path` of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PathPattern {
+    /// `"/api/"`: this prefix. A prefix without a final slash matches whole segments only:
+    /// `/api` matches `/api` and `/api/x`, never `/apix`.
+    Prefix(Arc<str>),
+    /// `"=/exact"`: this path alone.
+    Exact(Arc<str>),
+}
+
+/// What a route does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteAction {
+    /// `upstream`
+    Upstream(UpstreamId),
+}
+
+/// `[upstreams.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// The table's name, or the URL of one given inline. A metric label.
+    pub name: Arc<str>,
+    /// `servers`, never empty.
+    pub servers: Vec<UpstreamServer>,
+    /// `timeouts`
+    pub timeouts: UpstreamTimeouts,
+    /// `pool`, for each server
+    pub pool: Pool,
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamServer {
+    /// `address`: `host:port`, where host is an IP address or a name.
+    pub address: ServerAddress,
+    /// `weight`, default 1, 1 to 1000.
+    pub weight: u32,
+}
+
+/// Where an upstream server listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ServerAddress {
+    /// An IP address and port.
+    Ip(SocketAddr),
+    /// A name to resolve, and a port.
+    Name(Arc<str>, u16),
+}
+
+impl std::fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+/// `timeouts` of an upstream
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// `connect`, default 2 s: TCP connect. Past it: 504 (the next server is tried where safe).
+    pub connect: Duration,
+    /// `first_byte`, default 30 s: request written to head of the response. Past it: 504.
+    pub first_byte: Duration,
+    /// `idle`, default 60 s: no progress on a response body. Past it: the response is aborted.
+    pub idle: Duration,
+}
+
+/// `pool` of an upstream, for each server
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// `max_connections`, default 1024. Past it requests wait.
+    pub max_connections: usize,
+    /// `max_idle`, default 64. Past it a connection is closed after its response.
+    pub max_idle: usize,
+    /// `idle_timeout`, default 4 s.
+    pub idle_timeout: Duration,
+    /// `wait`, default 1 s: for a connection below `max_connections`. Past it: 503.
+    pub wait: Duration,
+}
+
+/// `[timeouts]`, towards clients
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// `request_header`, default 10 s: first byte of a request head to its last. Past it: 408 and
+    /// close.
+    pub request_header: Duration,
+    /// `request_body_idle`, default 30 s: no progress on a request body. Past it: 408 or abort.
+    pub request_body_idle: Duration,
+    /// `response_idle`, default 30 s: the client takes nothing. Past it: close.
+    pub response_idle: Duration,
+    /// `keep_alive`, default 75 s: between requests. Past it: close.
+    pub keep_alive: Duration,
+    /// `connection_max_age`, default 24 h. Past it: drained.
+    pub connection_max_age: Duration,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `connections`, default 20000, over all listeners. Past it connections wait in the backlog.
+    pub connections: usize,
+    /// `request_line`, default 8 KiB. Past it: 414.
+    pub request_line: usize,
+    /// `request_headers`, default 32 KiB. Past it: 431.
+    pub request_headers: usize,
+    /// `request_header_count`, default 100. Past it: 431.
+    pub request_header_count: usize,
+    /// `request_body`, in bytes; `None` (the default) is unlimited. Past it: 413.
+    pub request_body: Option<u64>,
+    /// `h2_streams`, default 128 at once on a connection. Past it: REFUSED_STREAM.
+    pub h2_streams: u32,
+}
+
+/// `[forwarding]`
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Forwarding {
+    /// Whether requests carry `x-handfast-connection`, the id that events and the API use. Set by
+    /// `handfast dev` for its demo upstream; there is no key for it. Inbound copies are always
+    /// removed.
+    pub connection_id: bool,
+}
+
+/// `[shutdown]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// `drain_delay`; `None` (not set): 5 s, 0 on a terminal. Not ready, still accepting.
+    pub drain_delay: Option<Duration>,
+    /// `drain_timeout`, default 30 s: for open requests, then connections are closed.
+    pub drain_timeout: Duration,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `level`, default `info`
+    pub level: LogLevel,
+    /// `format`, default [`LogFormat::Auto`]
+    pub format: LogFormat,
+    /// `target`, default [`LogTarget::Stderr`]
+    pub target: LogTarget,
+    /// `access.enabled`, default true
+    pub access: bool,
+    /// `handshake.events`, default [`HandshakeEvents::Failures`]
+    pub handshake_events: HandshakeEvents,
+}
+
+/// `level` of the log
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// `error`
+    Error,
+    /// `warn`
+    Warn,
+    /// `info`
+    Info,
+    /// `debug`
+    Debug,
+    /// `trace`
+    Trace,
+}
+
+/// `format` of the log
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `auto`: human on a terminal, else JSON.
+    Auto,
+    /// `human`
+    Human,
+    /// `json`
+    Json,
+}
+
+/// `target` of the log
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// `stderr`
+    Stderr,
+    /// `stdout`
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// Which handshakes make an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeEvents {
+    /// `all`
+    All,
+    /// `failures`
+    Failures,
+    /// `off`
+    Off,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Admin {
+    /// `address`; `None` (the default): off. Loopback only until tokens exist.
+    pub address: Option<AdminAddress>,
+}
+
+/// Where the admin listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminAddress {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// Where it is given.
+    pub location: Location,
+}
+
+impl Config {
+    /// The policy at `id`.
+    #[must_use]
+    pub fn policy(&self, id: PolicyId) -> &Policy {
+        &self.policies[id.0]
+    }
+
+    /// Whether `address` may serve the admin API without a token: loopback only.
+    #[must_use]
+    pub fn is_private_admin(address: IpAddr) -> bool {
+        address.is_loopback()
+    }
+}

@@ -1,0 +1,1 @@
+//! Certificates and keys as PEM; the only user of rustls-pemfile.

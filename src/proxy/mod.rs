@@ -1,0 +1,1 @@
+//! One request: checked, routed, forwarded, answered.

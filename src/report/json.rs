@@ -1,0 +1,131 @@
+//! A report as JSON: the same fields in the event log and in the admin API.
+
+use std::time::Duration;
+
+use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::failure::Failure;
+use super::handshake::{HandshakeReport, Message, Outcome};
+use super::phase::{Parts, Phases};
+
+impl Serialize for HandshakeReport {
+    /// The fields of one handshake: times in microseconds with three decimals, `time` in RFC 3339.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("HandshakeReport", 21)?;
+        out.serialize_field("id", &self.id.to_string())?;
+        out.serialize_field(
+            "time",
+            &OffsetDateTime::from(self.time)
+                .format(&Rfc3339)
+                .unwrap_or_default(),
+        )?;
+        out.serialize_field("listener", &*self.listener)?;
+        out.serialize_field("peer", &self.peer.to_string())?;
+        out.serialize_field(
+            "outcome",
+            match self.outcome {
+                Outcome::Ok => "ok",
+                Outcome::Failed(_) => "failed",
+                Outcome::Probe => "probe",
+            },
+        )?;
+        out.serialize_field("version", &self.version.map(|version| version.name()))?;
+        out.serialize_field("kind", &self.kind.map(|kind| kind.name()))?;
+        out.serialize_field("hello_retry", &self.hello_retry)?;
+        out.serialize_field("cipher", &self.cipher)?;
+        out.serialize_field("group", &self.group)?;
+        out.serialize_field("server_name", &self.server_name.as_deref())?;
+        out.serialize_field("alpn", &self.alpn)?;
+        out.serialize_field("resumption", self.resumption.name())?;
+        out.serialize_field("false_start", self.false_start.name())?;
+        out.serialize_field("ja4", &self.ja4)?;
+        out.serialize_field("rtt_us", &self.rtt.map(micros))?;
+        out.serialize_field("round_trips", &self.round_trips)?;
+        out.serialize_field("total_us", &micros(self.total))?;
+        out.serialize_field("phases_us", &PhasesUs(&self.phases))?;
+        out.serialize_field("parts_us", &PartsUs(&self.parts))?;
+        out.serialize_field("messages", &self.messages)?;
+        match &self.outcome {
+            Outcome::Failed(failure) => out.serialize_field("failure", failure)?,
+            Outcome::Ok | Outcome::Probe => out.serialize_field("failure", &None::<()>)?,
+        }
+        out.end()
+    }
+}
+
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("Failure", 6)?;
+        out.serialize_field("class", self.class.name())?;
+        out.serialize_field("phase", self.phase.name())?;
+        out.serialize_field("side", self.side.name())?;
+        out.serialize_field("alert", &self.alert)?;
+        out.serialize_field("diagnosis", &self.diagnosis)?;
+        out.serialize_field("would_succeed_with", &None::<()>)?;
+        out.end()
+    }
+}
+
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("Message", 4)?;
+        out.serialize_field("direction", self.direction.name())?;
+        out.serialize_field("name", self.name)?;
+        out.serialize_field("bytes", &self.bytes)?;
+        out.serialize_field("at_us", &micros(self.at))?;
+        out.end()
+    }
+}
+
+struct PhasesUs<'a>(&'a Phases);
+
+impl Serialize for PhasesUs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (phase, nanos) in self.0.iter() {
+            map.serialize_entry(phase.name(), &micros(Duration::from_nanos(nanos)))?;
+        }
+        map.end()
+    }
+}
+
+struct PartsUs<'a>(&'a Parts);
+
+impl Serialize for PartsUs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (part, nanos) in self.0.iter() {
+            map.serialize_entry(part.name(), &micros(Duration::from_nanos(nanos)))?;
+        }
+        map.end()
+    }
+}
+
+/// Microseconds with the nanoseconds as three decimals: exact in a double up to 104 days.
+fn micros(time: Duration) -> f64 {
+    let nanos = u32::try_from(time.as_nanos() % 1000).unwrap_or(0);
+    // Division by 1000 rounds to the nearest double, which prints as the three decimals.
+    #[allow(clippy::cast_precision_loss, reason = "below 2^53 for any handshake")]
+    let whole = time.as_micros() as f64;
+    (whole * 1000.0 + f64::from(nanos)) / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn microseconds_keep_nanoseconds() {
+        for (nanos, text) in [
+            (0, "0.0"),
+            (1, "0.001"),
+            (1_234_567, "1234.567"),
+            (10_000_000_019, "10000000.019"),
+        ] {
+            let json = serde_json::to_string(&micros(Duration::from_nanos(nanos))).unwrap();
+            assert_eq!(json, text);
+        }
+    }
+}

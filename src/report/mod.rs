@@ -1,0 +1,18 @@
+//! What is known of one handshake: plain data that every floor shares.
+//!
+//! Nothing here does IO or knows rustls; the handshake driver fills these types, telemetry and
+//! the admin API read them.
+
+mod failure;
+mod handshake;
+mod json;
+mod phase;
+mod resumption;
+
+pub use failure::{Failure, FailureClass, Side};
+pub use handshake::{
+    ConnectionId, Direction, HandshakeKind, HandshakeReport, Message, Outcome, Peer,
+    ProtocolVersion, ServerNameLabel,
+};
+pub use phase::{Part, Parts, Phase, PhaseKind, Phases};
+pub use resumption::{FalseStart, Resumption};

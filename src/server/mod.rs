@@ -1,0 +1,1 @@
+//! Listeners, accept loops and connections.

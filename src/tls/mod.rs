@@ -1,0 +1,1 @@
+//! The handshake engine: ClientHello, records, phases, policies and certificates.

@@ -1,0 +1,5 @@
+//! Clusters of upstream servers: balance, pools, connections.
+
+mod cluster;
+
+pub use cluster::Cluster;
