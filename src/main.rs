@@ -1,1 +1,5 @@
-fn main() {}
+//! The command `handfast`.
+
+fn main() -> handfast::daemon::Exit {
+    handfast::daemon::main()
+}

@@ -1,12 +1,22 @@
-//! One generation of everything the configuration describes.
+//! One immutable generation of everything the configuration describes.
+//!
+//! Built whole or not at all: certificates are loaded and checked, policies made ready, routes
+//! and clusters assembled, and only then is the generation published with one atomic store. What
+//! did not change is taken over from the last generation: ticket keys and sessions of a policy,
+//! pools and health of an upstream.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::config::{Config, RouteId, UpstreamId};
+use crate::config::{
+    CertificateId, Config, Diagnostic, Diagnostics, ListenerMode, Loaded, Location, PemSource,
+    PolicyId, RouteId, UpstreamId,
+};
 use crate::route::RouteTable;
-use crate::telemetry::RequestMetrics;
+use crate::telemetry::{ListenerMetrics, Metrics, RequestMetrics};
+use crate::tls::{LoadedCertificate, Site, Sites, TlsPolicy};
 use crate::upstream::Cluster;
 
 /// Where the current generation is read from: one atomic pointer.
@@ -19,11 +29,137 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// The routes.
     pub routes: RouteTable,
+    listeners: Vec<Arc<ListenerState>>,
+    policies: Vec<Arc<TlsPolicy>>,
     clusters: Vec<Arc<Cluster>>,
     requests: Vec<Vec<Arc<RequestMetrics>>>,
+    certificates: Vec<(Arc<str>, i64)>,
+}
+
+/// What a connection needs of its listener; kept by the connection for its life.
+#[derive(Debug)]
+pub struct ListenerState {
+    /// Index into the configuration's listeners.
+    pub index: usize,
+    /// The listener's name.
+    pub name: Arc<str>,
+    /// The TLS sites; `None` for a plain listener.
+    pub sites: Option<Sites>,
+    /// The listener's metrics.
+    pub metrics: Arc<ListenerMetrics>,
 }
 
 impl Snapshot {
+    /// Builds a generation from a valid configuration. Reads certificate files; publishes
+    /// nothing and changes nothing of `previous`.
+    ///
+    /// # Errors
+    /// Every certificate that cannot be used, located.
+    pub fn build(
+        loaded: &Loaded,
+        metrics: &Metrics,
+        previous: Option<&Self>,
+    ) -> Result<Self, Diagnostics> {
+        let config = Arc::new(loaded.config.clone());
+        let mut builder = Builder {
+            config: &config,
+            previous,
+            faults: Vec::new(),
+        };
+        let policies = builder.policies();
+        let certificates = builder.certificates();
+        let listeners = match (&policies, &certificates) {
+            (Some(policies), Some(certificates)) => {
+                builder.listeners(policies, certificates, metrics)
+            }
+            _ => None,
+        };
+        let (Some(policies), Some(certificates), Some(listeners)) =
+            (policies, certificates, listeners)
+        else {
+            return Err(Diagnostics {
+                sources: loaded.sources.clone(),
+                items: builder.faults,
+            });
+        };
+        let certificates = config
+            .certificates
+            .iter()
+            .zip(&certificates)
+            .map(|(spec, loaded)| (spec.name.clone(), loaded.not_after()))
+            .collect();
+        let clusters = config
+            .upstreams
+            .iter()
+            .map(|spec| {
+                previous
+                    .and_then(|previous| previous.cluster_with(spec))
+                    .unwrap_or_else(|| Arc::new(Cluster::new(spec, metrics.upstream(&spec.name))))
+            })
+            .collect();
+        let requests = config
+            .listeners
+            .iter()
+            .map(|listener| {
+                let routes = config.routes.iter().map(|route| &*route.name);
+                routes
+                    .chain(["none"])
+                    .map(|route| metrics.requests(&listener.name, route))
+                    .collect()
+            })
+            .collect();
+        let routes = RouteTable::new(&config.routes);
+        Ok(Self {
+            config,
+            routes,
+            listeners,
+            policies,
+            clusters,
+            requests,
+            certificates,
+        })
+    }
+
+    /// A generation without listeners, for tests of what stands above the route table.
+    #[must_use]
+    pub fn assemble(
+        config: Arc<Config>,
+        clusters: Vec<Arc<Cluster>>,
+        requests: Vec<Vec<Arc<RequestMetrics>>>,
+    ) -> Self {
+        let routes = RouteTable::new(&config.routes);
+        Self {
+            config,
+            routes,
+            listeners: Vec::new(),
+            policies: Vec::new(),
+            clusters,
+            requests,
+            certificates: Vec::new(),
+        }
+    }
+
+    /// Tells what this generation holds to the gauges that describe the one that serves.
+    pub fn announce(&self, metrics: &Metrics) {
+        for (name, not_after) in &self.certificates {
+            metrics.certificate_not_after(name, *not_after);
+        }
+        let limits = &self.config.limits;
+        metrics.limit("connections", limits.connections as u64);
+        metrics.limit("request_line", limits.request_line as u64);
+        metrics.limit("request_headers", limits.request_headers as u64);
+        metrics.limit("request_header_count", limits.request_header_count as u64);
+        metrics.limit("h2_streams", u64::from(limits.h2_streams));
+    }
+
+    /// The listener called `name`; `None` once a reload has removed it.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> Option<&Arc<ListenerState>> {
+        self.listeners
+            .iter()
+            .find(|listener| *listener.name == *name)
+    }
+
     /// The upstream at `id`.
     #[must_use]
     pub fn cluster(&self, id: UpstreamId) -> &Arc<Cluster> {
@@ -31,7 +167,7 @@ impl Snapshot {
     }
 
     /// The request counters of a listener (by its index in the configuration) and a route, or of
-    /// requests that match none.
+    /// requests that match none. `None` where a reload has removed the listener.
     #[must_use]
     pub fn requests(
         &self,
@@ -40,5 +176,121 @@ impl Snapshot {
     ) -> Option<&Arc<RequestMetrics>> {
         let row = self.requests.get(listener)?;
         row.get(route.map_or(row.len().checked_sub(1)?, |route| route.0))
+    }
+
+    fn cluster_with(&self, spec: &crate::config::Upstream) -> Option<Arc<Cluster>> {
+        let index = self.config.upstreams.iter().position(|own| own == spec)?;
+        self.clusters.get(index).cloned()
+    }
+}
+
+struct Builder<'a> {
+    config: &'a Config,
+    previous: Option<&'a Snapshot>,
+    faults: Vec<Diagnostic>,
+}
+
+impl Builder<'_> {
+    fn fault(&mut self, location: Option<Location>, error: &dyn Error) {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message.push_str(": ");
+            message.push_str(&error.to_string());
+            cause = error.source();
+        }
+        self.faults.push(Diagnostic {
+            location,
+            message,
+            help: None,
+        });
+    }
+
+    fn policies(&mut self) -> Option<Vec<Arc<TlsPolicy>>> {
+        let mut ready = Vec::with_capacity(self.config.policies.len());
+        for spec in &self.config.policies {
+            let kept = self.previous.and_then(|previous| {
+                previous
+                    .policies
+                    .iter()
+                    .find(|policy| policy.spec() == spec)
+                    .cloned()
+            });
+            match kept.map_or_else(|| TlsPolicy::new(spec.clone()).map(Arc::new), Ok) {
+                Ok(policy) => ready.push(policy),
+                Err(error) => self.fault(None, &error),
+            }
+        }
+        (ready.len() == self.config.policies.len()).then_some(ready)
+    }
+
+    fn certificates(&mut self) -> Option<Vec<Arc<LoadedCertificate>>> {
+        let mut ready = Vec::with_capacity(self.config.certificates.len());
+        for spec in &self.config.certificates {
+            match LoadedCertificate::load(&spec.pairs) {
+                Ok(certificate) => ready.push(Arc::new(certificate)),
+                Err(error) => {
+                    let location = match &spec.pairs.first().map(|pair| &pair.chain) {
+                        Some(PemSource::File { location, .. }) => *location,
+                        _ => spec.location,
+                    };
+                    self.fault(Some(location), &error);
+                }
+            }
+        }
+        (ready.len() == self.config.certificates.len()).then_some(ready)
+    }
+
+    fn listeners(
+        &mut self,
+        policies: &[Arc<TlsPolicy>],
+        certificates: &[Arc<LoadedCertificate>],
+        metrics: &Metrics,
+    ) -> Option<Vec<Arc<ListenerState>>> {
+        let mut ready = Vec::with_capacity(self.config.listeners.len());
+        for (index, listener) in self.config.listeners.iter().enumerate() {
+            let sites = match &listener.mode {
+                ListenerMode::Plain => None,
+                ListenerMode::Tls {
+                    policy,
+                    certificates: ids,
+                } => match self.sites(*policy, ids, policies, certificates) {
+                    Ok(sites) => sites,
+                    Err(error) => {
+                        self.fault(Some(listener.location), &error);
+                        continue;
+                    }
+                },
+            };
+            ready.push(Arc::new(ListenerState {
+                index,
+                name: listener.name.clone(),
+                sites,
+                metrics: metrics.listener(&listener.name),
+            }));
+        }
+        (ready.len() == self.config.listeners.len()).then_some(ready)
+    }
+
+    fn sites(
+        &self,
+        policy: PolicyId,
+        ids: &[CertificateId],
+        policies: &[Arc<TlsPolicy>],
+        certificates: &[Arc<LoadedCertificate>],
+    ) -> Result<Option<Sites>, tokio_rustls::rustls::Error> {
+        let mut sites: Option<Sites> = None;
+        for id in ids {
+            let spec = &self.config.certificates[id.0];
+            let loaded = &certificates[id.0];
+            let own = &policies[spec.policy.unwrap_or(policy).0];
+            let site = Arc::new(Site::new(loaded.clone(), own.clone())?);
+            let sites =
+                sites.get_or_insert_with(|| Sites::new(site.clone(), policies[policy.0].clone()));
+            for name in spec.names.as_deref().unwrap_or_else(|| loaded.names()) {
+                sites.add(name, site.clone());
+            }
+        }
+        Ok(sites)
     }
 }

@@ -1,1 +1,3 @@
-//! The admin listener: health, metrics, the JSON API.
+//! stub
+mod stub;
+pub use stub::*;

@@ -1,9 +1,35 @@
 //! TOML to a checked configuration, with every fault located.
+//!
+//! `load` parses, `validate` walks the tables in the order in which they refer to each other, a
+//! file a section; `table` and `value` are the typed readers, `reading` gathers the faults. One
+//! pass finds all of them: whoever reads a value reports what it refuses and goes on with a
+//! default, and any fault makes the whole configuration an error.
 
+mod bounds;
+mod certificates;
+pub mod defaults;
 mod diagnostic;
+mod listeners;
+mod load;
 mod model;
 mod names;
+mod policies;
+mod process;
+mod reading;
+mod references;
+mod routes;
+mod scalars;
+mod table;
+mod upstreams;
+mod validate;
+mod value;
+mod wording;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Location, Source, Sources};
+#[cfg(test)]
+mod tests;
+
+pub use certificates::MemoryCertificate;
+pub use diagnostic::{Diagnostic, Diagnostics, Location, Position, Source, Sources};
+pub use load::{Loaded, load, parse, parse_with};
 pub use model::*;
-pub use names::{CipherSuite, Group};
+pub use names::{CertificateType, CipherSuite, Group, Preset};

@@ -171,8 +171,8 @@ pub struct CertificatePair {
     pub key: PemSource,
 }
 
-/// Where PEM text comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where PEM text comes from. Its `Debug` never shows a key.
+#[derive(Clone, PartialEq, Eq)]
 pub enum PemSource {
     /// A file, and where its path is given.
     File {
@@ -183,6 +183,19 @@ pub enum PemSource {
     },
     /// Made in memory, by `handfast dev`.
     Memory(Arc<str>),
+}
+
+impl std::fmt::Debug for PemSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File { path, location } => f
+                .debug_struct("File")
+                .field("path", path)
+                .field("location", location)
+                .finish(),
+            Self::Memory(_) => f.write_str("Memory(..)"),
+        }
+    }
 }
 
 /// `[[routes]]`

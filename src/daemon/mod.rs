@@ -1,1 +1,15 @@
 //! The process: command line, start, reload, signals, shutdown.
+
+mod check;
+mod cli;
+mod demo;
+mod dev;
+mod exit;
+mod reload;
+mod run;
+mod runtime;
+mod shutdown;
+mod signals;
+
+pub use cli::main;
+pub use exit::Exit;

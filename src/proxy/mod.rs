@@ -1,1 +1,3 @@
 //! One request: checked, routed, forwarded, answered.
+mod stub;
+pub use stub::*;

@@ -201,6 +201,16 @@ impl Part {
 pub struct Parts([u64; 5]);
 
 impl Parts {
+    /// Nothing computed.
+    pub const ZERO: Self = Self([0; 5]);
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for (slot, more) in self.0.iter_mut().zip(other.0) {
+            *slot = slot.saturating_add(more);
+        }
+    }
+
     /// Adds `time` to `part`.
     pub fn add(&mut self, part: Part, time: Duration) {
         let slot = &mut self.0[part as usize];

@@ -1,1 +1,13 @@
 //! Listeners, accept loops and connections.
+
+mod accept;
+mod activity;
+mod connection;
+mod guard;
+mod http;
+mod linger;
+mod listener;
+
+pub use accept::{Acceptor, ConnectionPermits};
+pub use connection::ServerContext;
+pub use listener::{BindError, bind};

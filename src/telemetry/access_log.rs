@@ -1,23 +1,50 @@
-//! The access log: one JSON line per request.
+//! The access log: one line per request.
 
 use std::borrow::Cow;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+use super::line::{self, Printable, Timestamp};
+use super::settings::{Settings, Style};
+use super::stream::Stream;
+use super::writer::LineWriter;
 use crate::report::{ConnectionId, Peer};
 
 /// The access log.
 #[derive(Clone, Debug)]
-pub struct AccessLog {}
+pub struct AccessLog {
+    settings: Arc<ArcSwap<Settings>>,
+    writer: LineWriter,
+}
 
 impl AccessLog {
+    pub(super) const fn new(settings: Arc<ArcSwap<Settings>>, writer: LineWriter) -> Self {
+        Self { settings, writer }
+    }
+
     /// Whether anything is written: lets callers skip building a record.
     #[must_use]
     pub fn enabled(&self) -> bool {
-        false
+        self.settings.load().access
     }
+
     /// Writes a line. Never blocks; a full queue drops the line and counts it.
-    pub fn record(&self, _record: &AccessRecord<'_>) {}
+    pub fn record(&self, record: &AccessRecord<'_>) {
+        let settings = self.settings.load();
+        if !settings.access {
+            return;
+        }
+        self.writer
+            .line(Stream::Access, |line| match settings.style {
+                Style::Json => line::json(line, &Line::from(record)),
+                // Writing to memory does not fail.
+                Style::Human { .. } => drop(human(line, record)),
+            });
+    }
 }
 
 /// One request.
@@ -78,5 +105,195 @@ impl HttpProtocol {
             Self::Http11 => "http/1.1",
             Self::H2 => "h2",
         }
+    }
+}
+
+/// The fields of a JSON line in their order.
+#[derive(Serialize)]
+struct Line<'a> {
+    event: &'static str,
+    connection: Shown<ConnectionId>,
+    time: Timestamp,
+    listener: &'a str,
+    peer: Shown<Peer>,
+    method: &'a str,
+    host: &'a str,
+    path: &'a str,
+    protocol: &'static str,
+    status: Option<u16>,
+    route: Option<&'a str>,
+    upstream: Option<&'a str>,
+    server: Option<&'a str>,
+    bytes_in: u64,
+    bytes_out: u64,
+    duration_us: u128,
+    error: Option<&'static str>,
+}
+
+/// Serialized as it displays, without a string in between.
+struct Shown<T>(T);
+
+impl<T: std::fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'a> From<&'a AccessRecord<'_>> for Line<'a> {
+    fn from(record: &'a AccessRecord<'_>) -> Self {
+        Self {
+            event: "http.request",
+            connection: Shown(record.connection),
+            time: Timestamp(record.time),
+            listener: record.listener,
+            peer: Shown(record.peer),
+            method: record.method,
+            host: &record.host,
+            path: &record.path,
+            protocol: record.protocol.name(),
+            status: record.status,
+            route: record.route,
+            upstream: record.upstream.as_ref().map(|(name, _)| *name),
+            server: record.upstream.as_ref().map(|(_, server)| &**server),
+            bytes_in: record.bytes_in,
+            bytes_out: record.bytes_out,
+            duration_us: record.duration.as_micros(),
+            error: record.error,
+        }
+    }
+}
+
+/// `TIME 200 GET example.com/path h2 192.0.2.1:5000 -> api 10.0.0.1:8080 12 B in 34 B out 1.234 ms`
+fn human(line: &mut Vec<u8>, record: &AccessRecord<'_>) -> std::io::Result<()> {
+    write!(line, "{} ", Timestamp(record.time))?;
+    match record.status {
+        Some(status) => write!(line, "{status}")?,
+        None => line.write_all(b"---")?,
+    }
+    write!(
+        line,
+        " {} {}{} {} {}",
+        Printable(record.method),
+        Printable(&record.host),
+        Printable(&record.path),
+        record.protocol.name(),
+        record.peer,
+    )?;
+    if let Some((upstream, server)) = &record.upstream {
+        write!(line, " -> {upstream} {server}")?;
+    }
+    write!(
+        line,
+        " {} B in {} B out {:.3} ms",
+        record.bytes_in,
+        record.bytes_out,
+        record.duration.as_secs_f64() * 1e3,
+    )?;
+    match record.error {
+        Some(error) => write!(line, " {error}"),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::HandshakeEvents;
+
+    fn log(style: Style) -> AccessLog {
+        let settings = Settings {
+            style,
+            access: true,
+            handshakes: HandshakeEvents::Off,
+        };
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        AccessLog::new(settings, LineWriter::unattended(Arc::default()))
+    }
+
+    fn record() -> AccessRecord<'static> {
+        AccessRecord {
+            connection: ConnectionId(0x1f),
+            time: UNIX_EPOCH + Duration::from_secs(1_795_407_045),
+            listener: "https",
+            peer: Peer::Tcp(([192, 0, 2, 1], 5000).into()),
+            method: "GET",
+            host: "example.com".into(),
+            path: "/a?b=c".into(),
+            protocol: HttpProtocol::H2,
+            status: Some(200),
+            route: Some("example.com/"),
+            upstream: Some(("api", "10.0.0.1:8080".into())),
+            bytes_in: 12,
+            bytes_out: 34,
+            duration: Duration::from_nanos(1_234_567),
+            error: None,
+        }
+    }
+
+    #[test]
+    fn a_line_has_every_field() {
+        let log = log(Style::Json);
+        log.record(&record());
+        let lines = log.writer.take_lines();
+        assert!(lines[0].starts_with("{\"event\":\"http.request\",\"connection\":"));
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(
+            line,
+            json!({
+                "event": "http.request", "connection": "000000000000001f",
+                "time": "2026-11-23T04:10:45Z", "listener": "https", "peer": "192.0.2.1:5000",
+                "method": "GET", "host": "example.com", "path": "/a?b=c", "protocol": "h2",
+                "status": 200, "route": "example.com/", "upstream": "api",
+                "server": "10.0.0.1:8080", "bytes_in": 12, "bytes_out": 34, "duration_us": 1234,
+                "error": null,
+            })
+        );
+    }
+
+    #[test]
+    fn hostile_requests_stay_inside_their_line() {
+        let hostile = "/\"}\r\n{\"event\":\"http.request\",\u{1b}[2J\u{9b}\u{202e}\u{0}";
+        let record = AccessRecord {
+            method: "G\u{7f}T",
+            host: hostile.into(),
+            path: hostile.into(),
+            status: None,
+            upstream: None,
+            error: Some("client_closed"),
+            ..record()
+        };
+        let json = log(Style::Json);
+        json.record(&record);
+        let lines = json.writer.take_lines();
+        assert_eq!(lines.len(), 1);
+        assert!(!lines[0].chars().any(char::is_control));
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(line["path"], hostile);
+        assert_eq!(line["host"], hostile);
+        assert_eq!(line["status"], serde_json::Value::Null);
+
+        let human = log(Style::Human { colours: true });
+        human.record(&record);
+        let lines = human.writer.take_lines();
+        assert_eq!(lines.len(), 1);
+        assert!(!lines[0].chars().any(char::is_control), "{:?}", lines[0]);
+        assert!(lines[0].starts_with("2026-11-23T04:10:45Z --- G\\u{7f}T /\"}\\r\\n{"));
+        assert!(lines[0].ends_with("12 B in 34 B out 1.235 ms client_closed"));
+    }
+
+    #[test]
+    fn nothing_is_written_when_off() {
+        let log = log(Style::Json);
+        log.settings.store(Arc::new(Settings {
+            access: false,
+            ..**log.settings.load()
+        }));
+        assert!(!log.enabled());
+        log.record(&record());
+        assert_eq!(log.writer.take_lines().len(), 0);
     }
 }

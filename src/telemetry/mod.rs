@@ -1,14 +1,38 @@
 //! What the program tells about itself: metrics, events, the access log and the ring of recent
 //! handshakes.
+//!
+//! Reporting never waits: counters are per-worker atomics, and lines go through a bounded buffer
+//! that one thread writes out; what does not fit is dropped and counted.
 
 mod access_log;
 mod events;
+mod exposition;
+mod histogram;
 mod hub;
+mod labelled;
+mod line;
+mod listener_metrics;
 mod metrics;
+mod request_metrics;
 mod ring;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod scrape;
+mod server_name_metrics;
+mod settings;
+mod shard;
+mod stream;
+mod tracing;
+mod upstream_metrics;
+mod writer;
 
 pub use access_log::{AccessLog, AccessRecord, HttpProtocol};
 pub use events::EventLog;
-pub use hub::Telemetry;
-pub use metrics::{ListenerMetrics, Metrics, RequestMetrics, UpstreamFailure, UpstreamMetrics};
-pub use ring::HandshakeRing;
+pub use exposition::Format;
+pub use hub::{LogError, Telemetry, TelemetryGuard};
+pub use listener_metrics::{HandshakeTotals, ListenerMetrics};
+pub use metrics::{Metrics, Totals};
+pub use request_metrics::RequestMetrics;
+pub use ring::{HandshakeRing, RingOrder, RingOutcome, RingQuery};
+pub use upstream_metrics::{UpstreamFailure, UpstreamMetrics};

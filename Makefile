@@ -1,0 +1,48 @@
+# handfast: run, test, check. `make help` lists the targets.
+
+CARGO ?= cargo
+CARGO_FLAGS ?= --locked
+
+# What the interoperability tests drive, as Debian packages.
+TOOLS = curl:curl openssl:openssl gnutls-cli:gnutls-bin h2load:nghttp2-client wrk:wrk
+
+.PHONY: help run test tools check lint soak release
+
+help:
+	@echo "make run     serve https://localhost:8443 with a certificate made in memory and a demo upstream"
+	@echo "make test    install the tools that tests need (as root), then run every test"
+	@echo "make check   format, lints, every test"
+	@echo "make soak    the long tests: throttled transfers of 200 MB"
+	@echo "make release an optimised build in target/release"
+
+run:
+	$(CARGO) run $(CARGO_FLAGS) --release -- dev
+
+release:
+	$(CARGO) build $(CARGO_FLAGS) --release
+
+# Installs what is missing when root; else names it and fails.
+tools:
+	@missing=; for pair in $(TOOLS); do \
+	  command -v $${pair%%:*} >/dev/null 2>&1 || missing="$$missing $${pair##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    echo "installing:$$missing"; \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	  else \
+	    echo "missing Debian packages:$$missing (apt-get install$$missing)" >&2; exit 1; \
+	  fi; \
+	fi
+
+test: tools
+	$(CARGO) test $(CARGO_FLAGS)
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+
+check: lint test
+
+soak: tools
+	HANDFAST_SOAK=1 $(CARGO) test $(CARGO_FLAGS) --release --test integration

@@ -1,0 +1,134 @@
+//! Every default and every bound, in one place.
+//!
+//! The bounds keep later arithmetic from overflowing and refuse what can only be a slip of the
+//! pen; they are no advice.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::model::{
+    Alpn, HandshakeEvents, Limits, Log, LogFormat, LogLevel, LogTarget, Pool, SniAction, Timeouts,
+    UpstreamTimeouts,
+};
+use super::names::Preset;
+
+/// `runtime.workers`: one per core.
+pub const WORKERS: usize = 0;
+
+/// `listeners.backlog`: connections that wait to be accepted; the kernel caps it at
+/// `net.core.somaxconn`.
+pub const BACKLOG: u32 = 4096;
+
+/// The name of the built-in policy, which `[tls.default]` changes.
+pub const POLICY: &str = "default";
+
+/// `tls.NAME.preset`
+pub const PRESET: Preset = Preset::Intermediate58;
+
+/// `tls.NAME.alpn`
+pub const ALPN: [Alpn; 2] = [Alpn::H2, Alpn::Http11];
+
+/// `tls.NAME.unknown_sni`: a name that was sent and is not served here.
+pub const UNKNOWN_SNI: SniAction = SniAction::Reject;
+
+/// `tls.NAME.missing_sni`: no name was sent.
+pub const MISSING_SNI: SniAction = SniAction::DefaultCertificate;
+
+/// `tls.NAME.handshake_timeout`
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `routes.path`
+pub const PATH: &str = "/";
+
+/// `upstreams.NAME.servers.weight`
+pub const WEIGHT: u32 = 1;
+
+/// `upstreams.NAME.timeouts`
+pub const UPSTREAM_TIMEOUTS: UpstreamTimeouts = UpstreamTimeouts {
+    connect: Duration::from_secs(2),
+    first_byte: Duration::from_secs(30),
+    idle: Duration::from_secs(60),
+};
+
+/// `upstreams.NAME.pool`. The idle timeout stays below the 5 s after which common servers close.
+pub const POOL: Pool = Pool {
+    max_connections: 1024,
+    max_idle: 64,
+    idle_timeout: Duration::from_secs(4),
+    wait: Duration::from_secs(1),
+};
+
+/// `timeouts`
+pub const TIMEOUTS: Timeouts = Timeouts {
+    request_header: Duration::from_secs(10),
+    request_body_idle: Duration::from_secs(30),
+    response_idle: Duration::from_secs(30),
+    keep_alive: Duration::from_secs(75),
+    connection_max_age: Duration::from_secs(24 * 60 * 60),
+};
+
+/// `limits`
+pub const LIMITS: Limits = Limits {
+    connections: 20_000,
+    request_line: 8 << 10,
+    request_headers: 32 << 10,
+    request_header_count: 100,
+    request_body: None,
+    h2_streams: 128,
+};
+
+/// `shutdown.drain_delay` where it is not set and no terminal is attached.
+pub const DRAIN_DELAY: Duration = Duration::from_secs(5);
+
+/// `shutdown.drain_timeout`
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `log`
+pub const LOG: Log = Log {
+    level: LogLevel::Info,
+    format: LogFormat::Auto,
+    target: LogTarget::Stderr,
+    access: true,
+    handshake_events: HandshakeEvents::Failures,
+};
+
+/// The largest file that is read as configuration, in bytes.
+pub const FILE_SIZE: u64 = 4 << 20;
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Bounds of deadlines: a deadline of 0 would refuse everything.
+pub(super) const DEADLINE: RangeInclusive<Duration> = Duration::from_millis(1)..=YEAR;
+
+/// Bounds of delays.
+pub(super) const DELAY: RangeInclusive<Duration> = Duration::ZERO..=YEAR;
+
+/// Bounds of `runtime.workers`.
+pub(super) const WORKERS_RANGE: RangeInclusive<u64> = 0..=1024;
+
+/// Bounds of `listeners.backlog`.
+pub(super) const BACKLOG_RANGE: RangeInclusive<u64> = 1..=65_535;
+
+/// Bounds of `upstreams.NAME.servers.weight`.
+pub(super) const WEIGHT_RANGE: RangeInclusive<u64> = 1..=1000;
+
+/// Bounds of `limits.connections` and `upstreams.NAME.pool.max_connections`.
+pub(super) const CONNECTIONS_RANGE: RangeInclusive<u64> = 1..=1_000_000;
+
+/// Bounds of `upstreams.NAME.pool.max_idle`; 0 keeps no connection.
+pub(super) const MAX_IDLE_RANGE: RangeInclusive<u64> = 0..=1_000_000;
+
+/// Bounds of `limits.request_line`.
+pub(super) const REQUEST_LINE_RANGE: RangeInclusive<u64> = 64..=1 << 20;
+
+/// Bounds of `limits.request_headers`; the HTTP/1.1 parser has no buffer below 8 KiB.
+pub(super) const REQUEST_HEADERS_RANGE: RangeInclusive<u64> = 8 << 10..=1 << 20;
+
+/// Bounds of `limits.request_header_count`.
+pub(super) const REQUEST_HEADER_COUNT_RANGE: RangeInclusive<u64> = 1..=10_000;
+
+/// Bounds of `limits.request_body` where it is not unlimited.
+pub(super) const REQUEST_BODY_RANGE: RangeInclusive<u64> = 1..=1 << 50;
+
+/// Bounds of `limits.h2_streams`.
+pub(super) const H2_STREAMS_RANGE: RangeInclusive<u64> = 1..=10_000;

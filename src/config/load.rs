@@ -1,0 +1,107 @@
+//! From a file or a text to a [`Config`], or to everything that is wrong with it.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::certificates::MemoryCertificate;
+use super::defaults;
+use super::diagnostic::{Diagnostic, Diagnostics, Sources};
+use super::model::Config;
+use super::reading::Reading;
+use super::validate;
+use super::wording::quoted;
+
+/// A configuration and the files it came from, for faults that are found later.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What its locations point into.
+    pub sources: Sources,
+}
+
+/// Reads the configuration at `path`. Certificates and keys are not opened.
+///
+/// # Errors
+/// Everything that is wrong, at once: the file cannot be read, is above 4 MiB or not UTF-8; all
+/// its faults otherwise.
+pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    let unreadable = |reason: String| {
+        let mut diagnostics = Diagnostics::default();
+        let message = format!("cannot read {}: {reason}", path.display());
+        diagnostics.push(Diagnostic::new(message));
+        diagnostics
+    };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(defaults::FILE_SIZE + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(error.to_string()))?;
+    // A file that is longer than a `usize` counts was cut above.
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > defaults::FILE_SIZE) {
+        return Err(unreadable("it is larger than 4 MiB".to_owned()));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&text, path),
+        Err(error) => {
+            let start = error.utf8_error().valid_up_to();
+            // Up to there the lossy text has the same offsets.
+            let text = String::from_utf8_lossy(error.as_bytes());
+            let reading = Reading::new(&text, 0, Path::new(""));
+            let end = start + char::REPLACEMENT_CHARACTER.len_utf8();
+            let location = reading.location(start..end);
+            let mut diagnostics = Diagnostics::new(Sources::single(path, &text));
+            diagnostics.push(Diagnostic::at(location, "the file is not UTF-8"));
+            Err(diagnostics)
+        }
+    }
+}
+
+/// Reads a configuration from `text`; `path` is what messages call it, and where relative paths
+/// in it start.
+///
+/// # Errors
+/// Everything that is wrong, at once, in the order of the text.
+pub fn parse(text: &str, path: &Path) -> Result<Loaded, Diagnostics> {
+    parse_with(text, path, &[])
+}
+
+/// Like [`parse`], with certificates made in memory that listeners refer to by name.
+///
+/// # Errors
+/// Everything that is wrong, at once, in the order of the text.
+pub fn parse_with(
+    text: &str,
+    path: &Path,
+    memory: &[MemoryCertificate],
+) -> Result<Loaded, Diagnostics> {
+    let directory = path.parent().unwrap_or_else(|| Path::new(""));
+    let reading = Reading::new(text, 0, directory);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        reading.syntax(syntax(&reading, &error));
+    }
+    let config = validate::config(table.get_ref(), &reading, memory);
+    let items = reading.into_faults();
+    let sources = Sources::single(path, text);
+    if items.is_empty() {
+        Ok(Loaded { config, sources })
+    } else {
+        Err(Diagnostics { sources, items })
+    }
+}
+
+fn syntax(reading: &Reading<'_>, error: &toml::de::Error) -> Diagnostic {
+    let message = error.message();
+    let Some(span) = error.span() else {
+        return Diagnostic::new(message);
+    };
+    let location = reading.location(span);
+    if message == "duplicate key" {
+        let key = quoted(reading.text_at(location));
+        return Diagnostic::at(location, format!("{key} is defined twice"));
+    }
+    Diagnostic::at(location, message)
+}

@@ -1,0 +1,141 @@
+//! The tables about the process: `[runtime]`, `[shutdown]`, `[log]`, `[admin]`.
+
+use super::defaults;
+use super::diagnostic::Diagnostic;
+use super::model::{
+    Admin, AdminAddress, Config, HandshakeEvents, Log, LogFormat, LogLevel, LogTarget, Runtime,
+    Shutdown,
+};
+use super::scalars;
+use super::table::Table;
+use super::value::Value;
+use super::wording::{nearest, quoted};
+
+/// Reads `[runtime]`.
+pub(super) fn runtime(mut table: Table<'_>) -> Runtime {
+    let workers = table.integer("workers", defaults::WORKERS, &defaults::WORKERS_RANGE);
+    table.finish();
+    Runtime { workers }
+}
+
+/// Reads `[shutdown]`.
+pub(super) fn shutdown(mut table: Table<'_>) -> Shutdown {
+    let drain_delay = table
+        .value("drain_delay")
+        .and_then(|value| value.duration(&defaults::DELAY));
+    let drain_timeout = table.duration(
+        "drain_timeout",
+        defaults::DRAIN_TIMEOUT,
+        &defaults::DEADLINE,
+    );
+    table.finish();
+    Shutdown {
+        drain_delay,
+        drain_timeout,
+    }
+}
+
+/// Reads `[log]`.
+pub(super) fn log(mut table: Table<'_>) -> Log {
+    let default = defaults::LOG;
+    let level = table.choice(
+        "level",
+        default.level,
+        &[
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ],
+        &[],
+    );
+    let format = table.choice(
+        "format",
+        default.format,
+        &[
+            ("auto", LogFormat::Auto),
+            ("human", LogFormat::Human),
+            ("json", LogFormat::Json),
+        ],
+        &[],
+    );
+    let target = table
+        .value("target")
+        .and_then(log_target)
+        .unwrap_or(default.target);
+
+    let mut access = table.table("access");
+    let enabled = access
+        .value("enabled")
+        .and_then(|value| value.boolean())
+        .unwrap_or(default.access);
+    access.later(&["format"]);
+    access.finish();
+
+    let mut handshake = table.table("handshake");
+    let handshake_events = handshake.choice(
+        "events",
+        default.handshake_events,
+        &[
+            ("all", HandshakeEvents::All),
+            ("failures", HandshakeEvents::Failures),
+            ("off", HandshakeEvents::Off),
+        ],
+        &[],
+    );
+    handshake.later(&["sample", "client_ip"]);
+    handshake.finish();
+
+    table.finish();
+    Log {
+        level,
+        format,
+        target,
+        access: enabled,
+        handshake_events,
+    }
+}
+
+fn log_target(value: Value<'_>) -> Option<LogTarget> {
+    let text = value.text("`stderr`, `stdout` or the path of a file")?;
+    match text.text {
+        "stderr" => return Some(LogTarget::Stderr),
+        "stdout" => return Some(LogTarget::Stdout),
+        _ => {}
+    }
+    // A misspelt stream must not become a file of that name.
+    if let Some(stream) = nearest(text.text, ["stderr", "stdout"]) {
+        let message = format!("{} is no target of the log", quoted(text.text));
+        let help = format!("did you mean `{stream}`? the path of a file can begin with ./");
+        text.refuse(Diagnostic::new(message).help(help));
+        return None;
+    }
+    text.path().map(LogTarget::File)
+}
+
+/// Reads `[admin]`.
+pub(super) fn admin(mut table: Table<'_>) -> Admin {
+    let address = table.value("address").and_then(admin_address);
+    table.later(&["socket", "token_file"]);
+    table.finish();
+    Admin { address }
+}
+
+fn admin_address(value: Value<'_>) -> Option<AdminAddress> {
+    let text = value.text(scalars::AN_ADDRESS)?;
+    let address = text.read(scalars::listen_address)?;
+    if !Config::is_private_admin(address.ip()) {
+        let message = format!(
+            "the admin interface cannot listen on {address}: it has no authentication yet, and \
+             would show every connection to whoever reaches it"
+        );
+        let help = format!("write \"127.0.0.1:{}\"", address.port());
+        text.refuse(Diagnostic::new(message).help(help));
+        return None;
+    }
+    Some(AdminAddress {
+        address,
+        location: value.location,
+    })
+}

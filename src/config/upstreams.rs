@@ -1,0 +1,157 @@
+//! `[upstreams.NAME]`, and the upstream given inline at a route.
+
+use std::collections::HashMap;
+
+use super::defaults::{self, DEADLINE};
+use super::diagnostic::Diagnostic;
+use super::model::{Pool, ServerAddress, Upstream, UpstreamId, UpstreamServer, UpstreamTimeouts};
+use super::references::References;
+use super::scalars;
+use super::table::{Named, Table};
+use super::value::{Text, Value};
+use super::wording::quoted;
+
+/// Keys of upstreams that are planned.
+const LATER: &[&str] = &["tls", "retries", "eject", "health"];
+
+/// Balancing that is planned.
+const LATER_BALANCE: &[&str] = &["least-connections", "random-two", "hash:client-ip"];
+
+/// The upstreams read so far.
+pub(super) struct Upstreams {
+    pub(super) list: Vec<Upstream>,
+    references: References,
+    inline: HashMap<ServerAddress, UpstreamId>,
+}
+
+impl Upstreams {
+    /// Reads `[upstreams.NAME]`.
+    pub(super) fn read(root: &mut Table<'_>) -> Self {
+        let mut upstreams = Self {
+            list: Vec::new(),
+            references: References::new("upstream", "upstreams"),
+            inline: HashMap::new(),
+        };
+        for Named { name, table, .. } in root.named_tables("upstreams", "api") {
+            upstreams.references.insert(name, upstreams.list.len());
+            upstreams.list.push(upstream(name, table));
+        }
+        upstreams
+    }
+
+    /// What `upstream` of a route means: the name of a table, or a URL. Routes with the same URL
+    /// share an upstream.
+    pub(super) fn resolve(&mut self, text: &Text<'_>) -> Option<UpstreamId> {
+        if !text.text.contains("://") && !text.text.starts_with("unix:") {
+            // An address where a name or URL is expected lacks its scheme.
+            let address = text
+                .text
+                .contains(':')
+                .then(|| scalars::server_address(text.text));
+            if let Some(Ok(_)) = address {
+                let message = format!("upstream {} is not defined", quoted(text.text));
+                let help = format!("write \"http://{}\"", text.text);
+                text.refuse(Diagnostic::new(message).help(help));
+                return None;
+            }
+            return self.references.resolve(text).map(UpstreamId);
+        }
+        let address = text.read(scalars::upstream_url)?;
+        if let Some(id) = self.inline.get(&address) {
+            return Some(*id);
+        }
+        let id = UpstreamId(self.list.len());
+        self.inline.insert(address.clone(), id);
+        self.list.push(Upstream {
+            name: text.text.into(),
+            servers: vec![UpstreamServer {
+                address,
+                weight: defaults::WEIGHT,
+            }],
+            timeouts: defaults::UPSTREAM_TIMEOUTS,
+            pool: defaults::POOL,
+        });
+        Some(id)
+    }
+}
+
+fn upstream(name: &str, mut table: Table<'_>) -> Upstream {
+    let servers = table
+        .required("servers", "[{ address = \"10.0.0.11:8080\" }]")
+        .map(|value| servers(&table, value))
+        .unwrap_or_default();
+    // One value each for now; named so that a file can say what it relies on.
+    table.choice("protocol", (), &[("http1", ())], &["http2", "auto"]);
+    table.choice("balance", (), &[("round-robin", ())], LATER_BALANCE);
+
+    let default = defaults::UPSTREAM_TIMEOUTS;
+    let mut given = table.table("timeouts");
+    let timeouts = UpstreamTimeouts {
+        connect: given.duration("connect", default.connect, &DEADLINE),
+        first_byte: given.duration("first_byte", default.first_byte, &DEADLINE),
+        idle: given.duration("idle", default.idle, &DEADLINE),
+    };
+    given.finish();
+
+    let default = defaults::POOL;
+    let mut given = table.table("pool");
+    let pool = Pool {
+        max_connections: given.integer(
+            "max_connections",
+            default.max_connections,
+            &defaults::CONNECTIONS_RANGE,
+        ),
+        max_idle: given.integer("max_idle", default.max_idle, &defaults::MAX_IDLE_RANGE),
+        idle_timeout: given.duration("idle_timeout", default.idle_timeout, &DEADLINE),
+        wait: given.duration("wait", default.wait, &DEADLINE),
+    };
+    given.finish();
+
+    table.later(LATER);
+    table.finish();
+    Upstream {
+        name: name.into(),
+        servers,
+        timeouts,
+        pool,
+    }
+}
+
+fn servers(upstream: &Table<'_>, value: Value<'_>) -> Vec<UpstreamServer> {
+    let expected = "a list of servers such as [{ address = \"10.0.0.11:8080\" }]";
+    let Some(elements) = value.list(expected) else {
+        return Vec::new();
+    };
+    if elements.is_empty() {
+        value.refuse(Diagnostic::new(
+            "an upstream needs a server, found an empty list",
+        ));
+    }
+    let mut servers: Vec<UpstreamServer> = Vec::new();
+    for element in elements {
+        if let Some(text) = element.raw.as_str() {
+            let help = format!("write {{ address = \"{text}\" }}");
+            element.mismatch("a table", Some(help));
+            continue;
+        }
+        let Some(mut table) = upstream.element("servers", element) else {
+            continue;
+        };
+        let text = table
+            .required("address", "\"10.0.0.11:8080\"")
+            .and_then(|value| value.text("an address such as \"10.0.0.11:8080\""));
+        let address = text.and_then(|text| text.read(scalars::server_address));
+        let weight = table.integer("weight", defaults::WEIGHT, &defaults::WEIGHT_RANGE);
+        table.finish();
+        let (Some(text), Some(address)) = (text, address) else {
+            continue;
+        };
+        if servers.iter().any(|server| server.address == address) {
+            let message = format!("the server {} is given twice", quoted(text.text));
+            text.refuse(Diagnostic::new(message).help("`weight` gives it a larger share"));
+            continue;
+        }
+        servers.push(UpstreamServer { address, weight });
+    }
+    servers
+}

@@ -1,0 +1,66 @@
+//! The tables of the file in the order in which they refer to each other, and the rules that
+//! span several.
+
+use toml::de::DeTable;
+
+use super::bounds;
+use super::certificates::{Certificates, MemoryCertificate};
+use super::diagnostic::Diagnostic;
+use super::listeners;
+use super::model::{Config, Forwarding, Listener};
+use super::policies;
+use super::process;
+use super::reading::Reading;
+use super::routes;
+use super::table::Table;
+use super::upstreams::Upstreams;
+
+/// Tables and keys of the whole file that are planned.
+const LATER: &[&str] = &["include", "forwarding", "metrics", "health"];
+
+/// Reads the whole file. Whatever is wrong is pushed into `reading`, and the result is worth
+/// something only when nothing was.
+pub(super) fn config<'t>(
+    entries: &'t DeTable<'t>,
+    reading: &'t Reading<'t>,
+    memory: &[MemoryCertificate],
+) -> Config {
+    let mut root = Table::root(entries, reading);
+    let runtime = process::runtime(root.table("runtime"));
+    let (policies, policy_names) = policies::policies(&mut root);
+    let mut certificates = Certificates::read(&mut root, &policy_names, memory);
+    let listeners = listeners::listeners(&mut root, &policy_names, &mut certificates);
+    let mut upstreams = Upstreams::read(&mut root);
+    let routes = routes::routes(&mut root, &mut upstreams);
+    let config = Config {
+        runtime,
+        listeners,
+        policies,
+        certificates: certificates.list,
+        routes,
+        upstreams: upstreams.list,
+        timeouts: bounds::timeouts(root.table("timeouts")),
+        limits: bounds::limits(root.table("limits")),
+        forwarding: Forwarding::default(),
+        shutdown: process::shutdown(root.table("shutdown")),
+        log: process::log(root.table("log")),
+        admin: process::admin(root.table("admin")),
+    };
+    root.later(LATER);
+    root.finish();
+    admin_address_is_free(&config, reading);
+    config
+}
+
+fn admin_address_is_free(config: &Config, reading: &Reading<'_>) {
+    let Some(admin) = &config.admin.address else {
+        return;
+    };
+    let same =
+        |listener: &&Listener| listener.address == admin.address && admin.address.port() != 0;
+    if let Some(listener) = config.listeners.iter().find(same) {
+        let line = reading.line(listener.location);
+        let diagnostic = Diagnostic::at(admin.location, "a listener has this address already");
+        reading.refuse(diagnostic.help(format!("the listener is in line {line}")));
+    }
+}

@@ -1,0 +1,132 @@
+//! The running set of listeners, and its change to another generation.
+//!
+//! Everything that can fail comes first: the snapshot is built and new listeners are bound.
+//! Only then is anything changed, so that a failed reload keeps the old state serving.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use crate::config::{self, Diagnostics, Loaded};
+use crate::drain::{self, Drain, DrainSender};
+use crate::server::{Acceptor, BindError, ServerContext, bind};
+use crate::snapshot::Snapshot;
+
+/// The listeners that run.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    context: Arc<ServerContext>,
+    drain: Drain,
+    running: Vec<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    spec: config::Listener,
+    stop: DrainSender,
+}
+
+/// Why a generation was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReloadError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[source] Diagnostics),
+    /// A listener cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+impl Listeners {
+    /// No listeners yet; connections of those to come hold `drain`.
+    pub(super) const fn new(context: Arc<ServerContext>, drain: Drain) -> Self {
+        Self {
+            context,
+            drain,
+            running: Vec::new(),
+        }
+    }
+
+    /// Binds the listeners of the generation that the context was made with.
+    ///
+    /// # Errors
+    /// The first address that cannot be listened on; then none is.
+    pub(super) fn begin(&mut self, config: &config::Config) -> Result<(), BindError> {
+        for (spec, listener) in self.bind_new(config)? {
+            self.start(spec, listener);
+        }
+        Ok(())
+    }
+
+    /// Builds the next generation of `loaded`, publishes it and changes the listeners to it.
+    /// Those that did not change are not touched.
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    pub(super) fn apply(&mut self, loaded: &Loaded) -> Result<(), ReloadError> {
+        let context = self.context.clone();
+        let metrics = &context.telemetry.metrics;
+        let previous = context.snapshot.load_full();
+        let next =
+            Snapshot::build(loaded, metrics, Some(&previous)).map_err(ReloadError::Config)?;
+        let bound = self.bind_new(&loaded.config)?;
+
+        next.announce(metrics);
+        context.permits.resize(loaded.config.limits.connections);
+        context.snapshot.store(Arc::new(next));
+        // New ones start before old ones stop.
+        let kept = |running: &Running| {
+            loaded
+                .config
+                .listeners
+                .iter()
+                .any(|spec| same(spec, &running.spec))
+        };
+        let (kept, removed) = std::mem::take(&mut self.running)
+            .into_iter()
+            .partition(kept);
+        self.running = kept;
+        for (spec, listener) in bound {
+            self.start(spec, listener);
+        }
+        drop::<Vec<Running>>(removed);
+        Ok(())
+    }
+
+    /// Stops accepting.
+    pub(super) fn stop(&mut self) {
+        self.running.clear();
+    }
+
+    fn bind_new(
+        &self,
+        config: &config::Config,
+    ) -> Result<Vec<(config::Listener, TcpListener)>, BindError> {
+        config
+            .listeners
+            .iter()
+            .filter(|spec| !self.running.iter().any(|running| same(spec, &running.spec)))
+            .map(|spec| Ok((spec.clone(), bind(spec.address, spec.backlog)?)))
+            .collect()
+    }
+
+    fn start(&mut self, spec: config::Listener, listener: TcpListener) {
+        let address = listener.local_addr().unwrap_or(spec.address);
+        tracing::info!(listener = %spec.name, %address, "listening");
+        let (stop, stopped) = drain::channel();
+        let acceptor = Acceptor::new(listener, spec.name.clone(), self.context.clone());
+        tokio::spawn(acceptor.run(stopped, self.drain.clone()));
+        self.running.push(Running { spec, stop });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.drain();
+    }
+}
+
+/// Whether the same socket serves both.
+fn same(a: &config::Listener, b: &config::Listener) -> bool {
+    a.name == b.name && a.address == b.address && a.backlog == b.backlog
+}

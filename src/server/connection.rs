@@ -1,0 +1,159 @@
+//! One connection: handshake, ALPN, serve, drain.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use tokio::net::TcpStream;
+
+use super::accept::ConnectionPermits;
+use super::http::{End, serve_h1, serve_h2};
+use super::linger::linger;
+use crate::config::Alpn;
+use crate::drain::Drain;
+use crate::proxy::{ConnectionInfo, ProxyService};
+use crate::report::ConnectionId;
+use crate::snapshot::{ListenerState, SnapshotStore};
+use crate::telemetry::{ListenerMetrics, Telemetry};
+use crate::tls::{self, Established, Incoming, Sites};
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct ServerContext {
+    /// The current generation.
+    pub snapshot: Arc<SnapshotStore>,
+    /// Where reports go.
+    pub telemetry: Telemetry,
+    /// `limits.connections`.
+    pub permits: ConnectionPermits,
+    next_id: AtomicU64,
+}
+
+impl ServerContext {
+    /// A context with `connections` permits.
+    #[must_use]
+    pub fn new(snapshot: Arc<SnapshotStore>, telemetry: Telemetry, connections: usize) -> Self {
+        // Above the low 40 bits the start time, so that numbers of two runs differ.
+        let seconds = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        Self {
+            snapshot,
+            telemetry,
+            permits: ConnectionPermits::new(connections),
+            next_id: AtomicU64::new((seconds & 0xff_ffff) << 40),
+        }
+    }
+
+    /// The number of a new connection.
+    pub(super) fn next_id(&self) -> ConnectionId {
+        ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Serves one accepted connection to its end.
+pub(super) async fn serve(
+    stream: TcpStream,
+    incoming: Incoming,
+    listener: Arc<ListenerState>,
+    context: Arc<ServerContext>,
+    drain: Drain,
+) {
+    let _open = Open::new(listener.metrics.clone());
+    // Handshake flights and the end of responses are small writes that must not wait for an ACK.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY failed");
+    }
+    let local = stream.local_addr().ok();
+    let info = ConnectionInfo {
+        id: incoming.id,
+        peer: incoming.peer,
+        local,
+        listener: listener.index,
+        listener_name: listener.name.clone(),
+        secure: listener.sites.is_some(),
+        server_name: None,
+    };
+    let end = match &listener.sites {
+        None => {
+            let service = service(info, &context);
+            let config = context.snapshot.load().config.clone();
+            serve_h1(stream, service, &config, drain).await
+        }
+        Some(sites) => {
+            let Some(established) = handshake(stream, &incoming, sites, &listener, &context).await
+            else {
+                return;
+            };
+            let Established {
+                stream,
+                alpn,
+                report,
+            } = established;
+            let server_name = report.server_name.clone();
+            context.telemetry.handshake(&listener.metrics, report);
+            let service = service(
+                ConnectionInfo {
+                    server_name,
+                    ..info
+                },
+                &context,
+            );
+            let config = context.snapshot.load().config.clone();
+            match alpn {
+                Some(Alpn::H2) => serve_h2(stream, service, &config, drain).await,
+                Some(Alpn::Http11) | None => serve_h1(stream, service, &config, drain).await,
+            }
+        }
+    };
+    if let End::Deadline(deadline) = end {
+        tracing::debug!(connection = %incoming.id, peer = %incoming.peer, deadline, "deadline passed");
+    }
+}
+
+/// The handshake in a future of its own: it is large, and gone when the connection is idle.
+async fn handshake(
+    stream: TcpStream,
+    incoming: &Incoming,
+    sites: &Sites,
+    listener: &ListenerState,
+    context: &ServerContext,
+) -> Option<Established<TcpStream>> {
+    listener.metrics.handshake_started();
+    match Box::pin(tls::accept(stream, incoming, sites, &listener.metrics)).await {
+        Ok(established) => Some(established),
+        Err(refused) => {
+            context
+                .telemetry
+                .handshake(&listener.metrics, refused.report);
+            if let Some(io) = refused.linger {
+                linger(io).await;
+            }
+            None
+        }
+    }
+}
+
+fn service(info: ConnectionInfo, context: &ServerContext) -> ProxyService {
+    ProxyService::new(
+        Arc::new(info),
+        context.snapshot.clone(),
+        context.telemetry.clone(),
+    )
+}
+
+/// Counts a connection as open while it lives.
+struct Open(Arc<ListenerMetrics>);
+
+impl Open {
+    fn new(metrics: Arc<ListenerMetrics>) -> Self {
+        metrics.connection_opened();
+        Self(metrics)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connection_closed();
+    }
+}

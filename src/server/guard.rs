@@ -1,0 +1,171 @@
+//! What stands between TLS and hyper: observes bytes and requests, changes nothing.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http_body::{Body, Frame, SizeHint};
+use hyper::service::Service;
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::activity::{Activity, InFlight};
+
+/// A stream that notes when bytes pass.
+#[derive(Debug)]
+pub(super) struct Guard<S> {
+    io: S,
+    activity: Arc<Activity>,
+}
+
+impl<S> Guard<S> {
+    pub(super) const fn new(io: S, activity: Arc<Activity>) -> Self {
+        Self { io, activity }
+    }
+
+    /// The stream below.
+    pub(super) const fn get_mut(&mut self) -> &mut S {
+        &mut self.io
+    }
+
+    fn wrote<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.activity.sent(result.is_pending());
+        result
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut this.io).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            this.activity.received();
+        }
+        result
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        this.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_flush(cx);
+        this.wrote(result)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+/// A service that notes when requests begin and end.
+#[derive(Debug)]
+pub(super) struct Noted<T> {
+    service: T,
+    activity: Arc<Activity>,
+}
+
+impl<T> Noted<T> {
+    pub(super) const fn new(service: T, activity: Arc<Activity>) -> Self {
+        Self { service, activity }
+    }
+}
+
+impl<T, Q, B> Service<Q> for Noted<T>
+where
+    T: Service<Q, Response = http::Response<B>>,
+{
+    type Response = http::Response<NotedBody<B>>;
+    type Error = T::Error;
+    type Future = NotedFuture<T::Future>;
+
+    fn call(&self, request: Q) -> Self::Future {
+        let in_flight = Some(self.activity.begin());
+        NotedFuture {
+            future: self.service.call(request),
+            in_flight,
+        }
+    }
+}
+
+pin_project! {
+    /// The answer to one request, until its head is there.
+    pub(super) struct NotedFuture<F> {
+        #[pin]
+        future: F,
+        in_flight: Option<InFlight>,
+    }
+}
+
+impl<F, B, E> Future for NotedFuture<F>
+where
+    F: Future<Output = Result<http::Response<B>, E>>,
+{
+    type Output = Result<http::Response<NotedBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.future.poll(cx).map_ok(|response| {
+            let in_flight = this.in_flight.take();
+            response.map(|body| NotedBody { body, in_flight })
+        })
+    }
+}
+
+pin_project! {
+    /// The rest of the answer.
+    pub(super) struct NotedBody<B> {
+        #[pin]
+        body: B,
+        in_flight: Option<InFlight>,
+    }
+}
+
+impl<B: Body> Body for NotedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        self.project().body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

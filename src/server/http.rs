@@ -1,0 +1,252 @@
+//! hyper over one connection: limits, timers, drain.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::activity::{Activity, Due};
+use super::guard::{Guard, Noted};
+use super::linger::linger;
+use crate::config::{Config, Timeouts};
+use crate::deadline::Deadline;
+use crate::drain::Drain;
+use crate::proxy::ProxyService;
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The peer or hyper closed it in order.
+    Closed,
+    /// hyper gave up: the peer broke the protocol or the connection.
+    Broken,
+    /// This deadline passed.
+    Deadline(&'static str),
+}
+
+/// h2 windows: enough for 20 Mbit/s at 100 ms on a stream, and four such on a connection. They
+/// bound what a connection can make us hold.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What a stream's response may hold in hyper before it waits for the client.
+const SEND_BUFFER: usize = 64 * 1024;
+/// A peer without sign of life is asked for one, and closed without an answer.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a connection that was asked to end may still take, beside its open requests.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// hyper's own least buffer.
+const MIN_BUFFER: usize = 8192;
+
+/// Serves HTTP/1.1 until the connection ends.
+pub(super) async fn serve_h1<S>(io: S, service: ProxyService, config: &Config, drain: Drain) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let activity = Activity::new(Instant::now());
+    let (timeouts, limits) = (&config.timeouts, &config.limits);
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // A backstop: our own timers are closer.
+        .header_read_timeout(timeouts.keep_alive + timeouts.request_header)
+        .max_headers(limits.request_header_count)
+        .max_header_size(limits.request_line + limits.request_headers)
+        .max_buf_size((limits.request_line + limits.request_headers).max(MIN_BUFFER))
+        .half_close(false);
+    let guard = TokioIo::new(Guard::new(io, activity.clone()));
+    let mut connection = builder.serve_connection(guard, Noted::new(service, activity.clone()));
+    let mut timers = TimerTable::new(activity, timeouts, true);
+    let end = timers
+        .drive(&mut connection, drain, |connection| {
+            Pin::new(connection).graceful_shutdown()
+        })
+        .await;
+    if end == End::Deadline("timeouts.request_header") {
+        let mut io = connection.into_parts().io.into_inner();
+        let told = io.get_mut().write_all(REQUEST_TIMEOUT);
+        if matches!(tokio::time::timeout(GOODBYE, told).await, Ok(Ok(()))) {
+            linger(io).await;
+        }
+    }
+    end
+}
+
+/// Serves HTTP/2 until the connection ends.
+pub(super) async fn serve_h2<S>(io: S, service: ProxyService, config: &Config, drain: Drain) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Activity::new(Instant::now());
+    let (timeouts, limits) = (&config.timeouts, &config.limits);
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(u32::try_from(limits.request_headers).unwrap_or(u32::MAX))
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let guard = TokioIo::new(Guard::new(io, activity.clone()));
+    let mut connection = builder.serve_connection(guard, Noted::new(service, activity.clone()));
+    let mut timers = TimerTable::new(activity, timeouts, false);
+    timers
+        .drive(&mut connection, drain, |connection| {
+            Pin::new(connection).graceful_shutdown()
+        })
+        .await
+}
+
+/// The timers of one connection: one sleep, moved to whatever is due first.
+struct TimerTable<'a> {
+    activity: Arc<Activity>,
+    timeouts: &'a Timeouts,
+    /// Whether bytes between requests begin a request head.
+    heads: bool,
+    sleep: Deadline,
+    max_age: Instant,
+    /// Set once the connection was asked to end.
+    goodbye: Option<(&'static str, Instant)>,
+}
+
+impl<'a> TimerTable<'a> {
+    fn new(activity: Arc<Activity>, timeouts: &'a Timeouts, heads: bool) -> Self {
+        let now = Instant::now();
+        // Up to a tenth earlier, so that connections made together do not end together.
+        let spread = timeouts.connection_max_age / 10;
+        let jitter = spread.mul_f64(f64::from(jitter_seed()) / f64::from(u16::MAX));
+        let max_age = now + timeouts.connection_max_age.saturating_sub(jitter);
+        let sleep = Deadline::new("timeouts", max_age);
+        Self {
+            activity,
+            timeouts,
+            heads,
+            sleep,
+            max_age,
+            goodbye: None,
+        }
+    }
+
+    /// Polls `connection` to its end, closing it in order (`ask`) when it is drained, idle or old,
+    /// and giving it up when a peer keeps it waiting.
+    async fn drive<C>(&mut self, connection: &mut C, mut drain: Drain, ask: fn(&mut C)) -> End
+    where
+        C: Future<Output = hyper::Result<()>> + Unpin,
+    {
+        let mut draining = false;
+        loop {
+            let mut drained = std::pin::pin!(drain.signaled());
+            let end = poll_fn(|cx| {
+                if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
+                    return Poll::Ready(Some(match result {
+                        Ok(()) => End::Closed,
+                        Err(error) => {
+                            tracing::debug!(
+                                error = &error as &dyn std::error::Error,
+                                "connection ended"
+                            );
+                            End::Broken
+                        }
+                    }));
+                }
+                if !draining && drained.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                self.poll_timers(cx, connection, ask).map(Some)
+            })
+            .await;
+            match end {
+                Some(End::Deadline(name)) if self.goodbye.is_some_and(|(own, _)| own == name) => {
+                    return End::Closed;
+                }
+                Some(end) => return end,
+                None => {
+                    draining = true;
+                    ask(connection);
+                }
+            }
+        }
+    }
+
+    fn poll_timers<C>(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut C,
+        ask: fn(&mut C),
+    ) -> Poll<End> {
+        loop {
+            let due = self.activity.due(self.timeouts, self.heads);
+            let next = self.next(due);
+            // A timer that is armed too early is looked at again when it fires; moving it at each
+            // request would cost more.
+            if next < self.sleep.at() {
+                self.sleep.reset(next);
+            }
+            if self.sleep.poll_elapsed(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            match due {
+                Some(Due::ResponseIdle(at)) if at <= now => {
+                    return Poll::Ready(End::Deadline("timeouts.response_idle"));
+                }
+                Some(Due::RequestHeader(at)) if at <= now => {
+                    return Poll::Ready(End::Deadline("timeouts.request_header"));
+                }
+                _ => {}
+            }
+            match (self.goodbye, due) {
+                (None, Some(Due::KeepAlive(at))) if at <= now => {
+                    self.say_goodbye("timeouts.keep_alive", now, cx);
+                    ask(connection);
+                }
+                (None, _) if self.max_age <= now => {
+                    self.say_goodbye("timeouts.connection_max_age", now, cx);
+                    ask(connection);
+                }
+                (Some((name, at)), Some(_)) if at <= now => {
+                    return Poll::Ready(End::Deadline(name));
+                }
+                // Open requests are let finish.
+                (Some((name, at)), None) if at <= now => self.goodbye = Some((name, now + GOODBYE)),
+                _ => {}
+            }
+            self.sleep.reset(self.next(due));
+        }
+    }
+
+    /// When there is something to look at again; after a round of `poll_timers` in the future.
+    fn next(&self, due: Option<Due>) -> Instant {
+        let last = self.goodbye.map_or(self.max_age, |(_, at)| at);
+        match due {
+            Some(Due::KeepAlive(_)) if self.goodbye.is_some() => last,
+            Some(due) => due.at().min(last),
+            None => last,
+        }
+    }
+
+    /// hyper was asked to end the connection; it has to be polled again to do so.
+    fn say_goodbye(&mut self, name: &'static str, now: Instant, cx: &mut Context<'_>) {
+        self.goodbye = Some((name, now + GOODBYE));
+        cx.waker().wake_by_ref();
+    }
+}
+
+fn jitter_seed() -> u16 {
+    // The low bits of the clock's nanoseconds are as good as random for this.
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.subsec_nanos());
+    u16::try_from(nanos >> 4 & 0xffff).unwrap_or(0)
+}

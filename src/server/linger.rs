@@ -1,0 +1,30 @@
+//! Closing so that the last word arrives.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// How long the peer has to read and close.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How much it may still send.
+const MOST: usize = 64 * 1024;
+
+/// Closes our side and drains the peer's for at most 500 ms and 64 KiB: closing a socket with
+/// unread bytes makes the kernel send an RST, which can destroy an alert on its way.
+pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut io: S) {
+    let drained = async {
+        io.shutdown().await?;
+        let mut left = MOST;
+        let mut buffer = [0; 1024];
+        while left > 0 {
+            let got = io.read(&mut buffer).await?;
+            if got == 0 {
+                break;
+            }
+            left = left.saturating_sub(got);
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // Neither an error nor the deadline changes anything: the connection ends now.
+    let _ = tokio::time::timeout(PATIENCE, drained).await;
+}

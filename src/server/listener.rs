@@ -1,0 +1,66 @@
+//! Binding: socket options and the errors that an operator can mend.
+
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}{}", hint(source))]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// The system's reason.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// Listens on `address`. An IPv6 wildcard serves IPv4 too (as nginx's `ipv6only=off` and every
+/// other proxy's default); SO_REUSEADDR is set, so that a restart need not wait for TIME_WAIT.
+///
+/// # Errors
+/// The system's, with what to do about the usual ones.
+pub fn bind(address: SocketAddr, backlog: u32) -> Result<TcpListener, BindError> {
+    let bound = || {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.cloexec().nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        if address.is_ipv6() {
+            socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        TcpListener::from_std(socket.into())
+    };
+    bound().map_err(|source| BindError { address, source })
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => ": another process listens there (`ss -ltnp` shows which)",
+        std::io::ErrorKind::PermissionDenied => {
+            ": ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the unit)"
+        }
+        std::io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_address_says_so() {
+        let first = bind(([127, 0, 0, 1], 0).into(), 16).unwrap();
+        let error = bind(first.local_addr().unwrap(), 16).unwrap_err();
+        assert!(
+            error.to_string().contains("another process listens there"),
+            "{error}"
+        );
+    }
+}

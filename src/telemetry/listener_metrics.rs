@@ -1,0 +1,422 @@
+//! Metrics of one listener: its connections and its handshakes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::exposition::{Exposition, Kind};
+use super::histogram::{HANDSHAKE, Histogram};
+use super::labelled::Labelled;
+use super::server_name_metrics::ServerNameMetrics;
+use super::shard::Block;
+use crate::report::{
+    FalseStart, HandshakeKind, HandshakeReport, Outcome, Part, Phase, ProtocolVersion, Resumption,
+    ServerNameLabel,
+};
+
+/// Metrics of one listener. Recording takes no lock, and allocates only when a server name, an
+/// accept error or a negotiated combination is seen for the first time.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    counters: Block,
+    server_names: Labelled<ServerNameLabel, ServerNameMetrics>,
+    negotiated: Labelled<Negotiated, Block>,
+    accept_errors: Labelled<&'static str, AtomicU64>,
+}
+
+/// Handshakes of one listener so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandshakeTotals {
+    /// Running now.
+    pub in_flight: u64,
+    /// Complete.
+    pub complete: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Connections that sent nothing.
+    pub probes: u64,
+}
+
+type Negotiated = (ProtocolVersion, &'static str, &'static str);
+
+/// Names past this count are counted as `other`: a bound on memory and series in case of reloads
+/// that keep bringing new names.
+const MAX_SERVER_NAMES: usize = 1024;
+/// More than the suites and groups of any TLS library multiply to.
+const MAX_NEGOTIATED: usize = 512;
+const MAX_ACCEPT_CLASSES: usize = 32;
+
+const KINDS: usize = HandshakeKind::ALL.len();
+/// The phases of the total and `first_request_wait`.
+const PHASES: usize = Phase::COUNTED + 1;
+
+// Where the counters of a listener lie in its block.
+const CONNECTIONS: usize = 0;
+const STARTED: usize = 1;
+const IN_FLIGHT: usize = 2;
+const PROBES: usize = 3;
+const HELLO_RETRY: usize = 4;
+const FALSE_START: usize = 5;
+const RESUMPTION: usize = FALSE_START + FalseStart::ALL.len();
+const DURATION: usize = RESUMPTION + ProtocolVersion::ALL.len() * Resumption::ALL.len();
+const PART: usize = DURATION + ProtocolVersion::ALL.len() * KINDS * HANDSHAKE.counters();
+const PHASE: usize = PART + Part::ALL.len() * HANDSHAKE.counters();
+const UNKNOWN_KIND: usize = PHASE + KINDS * PHASES * HANDSHAKE.counters();
+const COUNTERS: usize = UNKNOWN_KIND + HANDSHAKE.counters();
+
+static FIRST_REQUEST_WAIT: Histogram = Histogram::at(&HANDSHAKE, UNKNOWN_KIND);
+
+impl ListenerMetrics {
+    /// `connections_open` +1.
+    pub fn connection_opened(&self) {
+        self.counters.lane().add(CONNECTIONS, 1);
+    }
+
+    /// `connections_open` -1.
+    pub fn connection_closed(&self) {
+        self.counters.lane().decrement(CONNECTIONS);
+    }
+
+    /// `tls_handshakes_started_total` and `tls_handshakes_in_flight` +1.
+    pub fn handshake_started(&self) {
+        let lane = self.counters.lane();
+        lane.add(STARTED, 1);
+        lane.add(IN_FLIGHT, 1);
+    }
+
+    /// Takes the handshake out of flight and counts its outcome, phases and parts.
+    ///
+    /// Durations, phases and parts are those of complete handshakes. A phase or part of zero
+    /// nanoseconds did not happen (no retry, no client certificate, …) and is not observed: a
+    /// histogram's count is the number of handshakes that had the phase.
+    pub fn handshake_finished(&self, report: &HandshakeReport) {
+        let lane = self.counters.lane();
+        lane.decrement(IN_FLIGHT);
+        if report.hello_retry {
+            lane.add(HELLO_RETRY, 1);
+        }
+        match &report.outcome {
+            Outcome::Probe => lane.add(PROBES, 1),
+            Outcome::Failed(failure) => {
+                self.server_name(&report.server_name_label, |name| {
+                    name.failed(failure.class, failure.side);
+                });
+            }
+            Outcome::Ok => self.handshake_complete(report),
+        }
+    }
+
+    /// The first plaintext of the client came this long after the handshake: phase
+    /// `first_request_wait`, with kind `unknown`. Zero, with False Start, is observed too.
+    pub fn first_request_wait(&self, wait: Duration) {
+        FIRST_REQUEST_WAIT.observe(self.counters.lane(), wait);
+    }
+
+    /// As [`Self::first_request_wait`], where the kind of the handshake is at hand.
+    pub fn first_request_wait_of(&self, kind: HandshakeKind, wait: Duration) {
+        phase(kind, Phase::FirstRequestWait).observe(self.counters.lane(), wait);
+    }
+
+    /// `accept_errors_total{listener,class}`.
+    pub fn accept_error(&self, class: &'static str) {
+        self.accept_errors
+            .with(&class, AtomicU64::default, |count| {
+                count.fetch_add(1, Ordering::Relaxed)
+            });
+    }
+
+    /// Connections that are open now.
+    #[must_use]
+    pub fn connections_open(&self) -> u64 {
+        self.counters.gauge(CONNECTIONS)
+    }
+
+    /// How its handshakes ended so far.
+    #[must_use]
+    pub fn handshakes(&self) -> HandshakeTotals {
+        let names = self.server_names.sorted(|_| ());
+        HandshakeTotals {
+            in_flight: self.counters.gauge(IN_FLIGHT),
+            complete: names.iter().map(|(_, name)| name.complete_sum()).sum(),
+            failed: names.iter().map(|(_, name)| name.failed_sum()).sum(),
+            probes: self.counters.sum(PROBES),
+        }
+    }
+
+    fn handshake_complete(&self, report: &HandshakeReport) {
+        // Both are known of a complete handshake.
+        let (Some(version), Some(kind)) = (report.version, report.kind) else {
+            return;
+        };
+        let lane = self.counters.lane();
+        lane.add(FALSE_START + report.false_start as usize, 1);
+        lane.add(resumption(version, report.resumption), 1);
+        duration(version, kind).observe(lane, report.total);
+        for (which, nanos) in report.phases.iter().filter(|&(_, nanos)| nanos > 0) {
+            phase(kind, which).observe_nanos(lane, nanos);
+        }
+        for (which, nanos) in report.parts.iter().filter(|&(_, nanos)| nanos > 0) {
+            part(which).observe_nanos(lane, nanos);
+        }
+        self.server_name(&report.server_name_label, |name| {
+            name.complete(version, kind);
+        });
+        let negotiated = (
+            version,
+            report.cipher.unwrap_or("none"),
+            report.group.unwrap_or("none"),
+        );
+        self.negotiated.with(
+            &negotiated,
+            || Block::new(1),
+            |count| count.lane().add(0, 1),
+        );
+    }
+
+    fn server_name(&self, label: &ServerNameLabel, count: impl Fn(&ServerNameMetrics)) {
+        // `other` and `none` are there from the start, so the second look-up always finds one.
+        if self
+            .server_names
+            .with(label, ServerNameMetrics::new, &count)
+            .is_none()
+        {
+            self.server_names
+                .with(&ServerNameLabel::Other, ServerNameMetrics::new, &count);
+        }
+    }
+}
+
+impl Default for ListenerMetrics {
+    fn default() -> Self {
+        let server_names = Labelled::new(MAX_SERVER_NAMES);
+        for label in [ServerNameLabel::None, ServerNameLabel::Other] {
+            server_names.with(&label, ServerNameMetrics::new, |_| ());
+        }
+        Self {
+            counters: Block::new(COUNTERS),
+            server_names,
+            negotiated: Labelled::new(MAX_NEGOTIATED),
+            accept_errors: Labelled::new(MAX_ACCEPT_CLASSES),
+        }
+    }
+}
+
+const fn duration(version: ProtocolVersion, kind: HandshakeKind) -> Histogram {
+    let index = version as usize * KINDS + kind as usize;
+    Histogram::at(&HANDSHAKE, DURATION + index * HANDSHAKE.counters())
+}
+
+const fn phase(kind: HandshakeKind, phase: Phase) -> Histogram {
+    let index = kind as usize * PHASES + phase as usize;
+    Histogram::at(&HANDSHAKE, PHASE + index * HANDSHAKE.counters())
+}
+
+const fn part(part: Part) -> Histogram {
+    Histogram::at(&HANDSHAKE, PART + part as usize * HANDSHAKE.counters())
+}
+
+const fn resumption(version: ProtocolVersion, result: Resumption) -> usize {
+    RESUMPTION + version as usize * Resumption::ALL.len() + result as usize
+}
+
+/// Writes the families of all listeners.
+pub(super) fn write(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)]) {
+    write_connections(out, listeners);
+    write_outcomes(out, listeners);
+    write_times(out, listeners);
+}
+
+fn write_connections(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)]) {
+    let mut gauge = |base, help, counter| {
+        out.family(base, Kind::Gauge, help, |family| {
+            for (name, listener) in listeners {
+                family.sample(&[("listener", name)], listener.counters.gauge(counter));
+            }
+        });
+    };
+    gauge(
+        "connections_open",
+        "Client connections that are open.",
+        CONNECTIONS,
+    );
+    gauge(
+        "tls_handshakes_in_flight",
+        "TLS handshakes that are running.",
+        IN_FLIGHT,
+    );
+    let mut counter = |base, help, counter| {
+        out.family(base, Kind::Counter, help, |family| {
+            for (name, listener) in listeners {
+                family.sample(&[("listener", name)], listener.counters.sum(counter));
+            }
+        });
+    };
+    counter(
+        "tls_handshakes_started",
+        "TLS handshakes begun, probes included.",
+        STARTED,
+    );
+    counter(
+        "tls_probe_connections",
+        "Connections that ended without having sent a byte: health checks and port scans.",
+        PROBES,
+    );
+    counter(
+        "tls_hello_retry",
+        "Handshakes in which a HelloRetryRequest cost a round trip.",
+        HELLO_RETRY,
+    );
+    out.family(
+        "accept_errors",
+        Kind::Counter,
+        "Failed accept calls by class of error.",
+        |family| {
+            for (name, listener) in listeners {
+                for (class, count) in listener.accept_errors.sorted(|&class| class) {
+                    let labels = [("listener", *name), ("class", class)];
+                    family.sample(&labels, count.load(Ordering::Relaxed));
+                }
+            }
+        },
+    );
+}
+
+fn write_outcomes(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)]) {
+    out.family(
+        "tls_handshakes",
+        Kind::Counter,
+        "Complete TLS handshakes.",
+        |family| {
+            for (listener, metrics) in listeners {
+                for (name, counts) in metrics.server_names.sorted(|name| name.as_str().to_owned()) {
+                    counts.write_complete(family, listener, &name);
+                }
+            }
+        },
+    );
+    out.family(
+        "tls_handshake_failures",
+        Kind::Counter,
+        "Failed TLS handshakes by reason and by who ended them.",
+        |family| {
+            for (listener, metrics) in listeners {
+                for (name, counts) in metrics.server_names.sorted(|name| name.as_str().to_owned()) {
+                    counts.write_failed(family, listener, &name);
+                }
+            }
+        },
+    );
+    out.family(
+        "tls_resumption",
+        Kind::Counter,
+        "Complete handshakes by what became of the offer to resume.",
+        |family| {
+            for (listener, metrics) in listeners {
+                for version in ProtocolVersion::ALL {
+                    for result in Resumption::ALL {
+                        let labels = [
+                            ("listener", *listener),
+                            ("version", version.name()),
+                            ("result", result.name()),
+                        ];
+                        family.sample(&labels, metrics.counters.sum(resumption(version, result)));
+                    }
+                }
+            }
+        },
+    );
+    out.family(
+        "tls_false_start",
+        Kind::Counter,
+        "Complete handshakes by what became of False Start.",
+        |family| {
+            for (listener, metrics) in listeners {
+                for result in FalseStart::ALL {
+                    let labels = [("listener", *listener), ("result", result.name())];
+                    family.sample(&labels, metrics.counters.sum(FALSE_START + result as usize));
+                }
+            }
+        },
+    );
+    out.family(
+        "tls_negotiated",
+        Kind::Counter,
+        "Complete handshakes by cipher suite and group.",
+        |family| {
+            for (listener, metrics) in listeners {
+                for (key, count) in metrics.negotiated.sorted(|&key| key) {
+                    let (version, cipher, group) = key;
+                    let labels = [
+                        ("listener", *listener),
+                        ("version", version.name()),
+                        ("cipher", cipher),
+                        ("group", group),
+                    ];
+                    family.sample(&labels, count.sum(0));
+                }
+            }
+        },
+    );
+}
+
+fn write_times(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)]) {
+    out.family(
+        "tls_handshake_duration_seconds",
+        Kind::Histogram,
+        "From accept to handshake complete.",
+        |family| {
+            for (listener, metrics) in listeners {
+                for version in ProtocolVersion::ALL {
+                    for kind in HandshakeKind::ALL {
+                        let labels = [
+                            ("listener", *listener),
+                            ("version", version.name()),
+                            ("kind", kind.name()),
+                        ];
+                        let reading = duration(version, kind).read(&metrics.counters);
+                        family.histogram(&labels, &HANDSHAKE, &reading);
+                    }
+                }
+            }
+        },
+    );
+    out.family(
+        "tls_handshake_phase_seconds",
+        Kind::Histogram,
+        "Time of complete handshakes by phase; handshakes without the phase do not count.",
+        |family| {
+            for (listener, metrics) in listeners {
+                let mut write = |histogram: Histogram, kind, which: Phase| {
+                    let reading = histogram.read(&metrics.counters);
+                    if reading.count() > 0 {
+                        let labels = [
+                            ("listener", *listener),
+                            ("kind", kind),
+                            ("phase", which.name()),
+                        ];
+                        family.histogram(&labels, &HANDSHAKE, &reading);
+                    }
+                };
+                for kind in HandshakeKind::ALL {
+                    for which in Phase::ALL.into_iter().chain([Phase::FirstRequestWait]) {
+                        write(phase(kind, which), kind.name(), which);
+                    }
+                }
+                write(FIRST_REQUEST_WAIT, "unknown", Phase::FirstRequestWait);
+            }
+        },
+    );
+    out.family(
+        "tls_handshake_part_seconds",
+        Kind::Histogram,
+        "CPU time of complete handshakes by what was computed.",
+        |family| {
+            for (listener, metrics) in listeners {
+                for which in Part::ALL {
+                    let reading = part(which).read(&metrics.counters);
+                    let labels = [("listener", *listener), ("part", which.name())];
+                    family.histogram(&labels, &HANDSHAKE, &reading);
+                }
+            }
+        },
+    );
+}

@@ -1,0 +1,198 @@
+//! Metrics of one upstream, and the closed list of ways it can fail.
+
+use std::time::Duration;
+
+use super::exposition::{Exposition, Kind};
+use super::histogram::{HTTP, Histogram};
+use super::shard::Block;
+
+/// Metrics of one upstream.
+#[derive(Debug)]
+pub struct UpstreamMetrics {
+    counters: Block,
+}
+
+const CONNECTIONS: usize = 0;
+const RETRIES: usize = 1;
+const REQUESTS_NEW: usize = 2;
+const REQUESTS_REUSED: usize = 3;
+const FAILURES: usize = 4;
+const FIRST_BYTE: usize = FAILURES + UpstreamFailure::ALL.len();
+const CONNECT: usize = FIRST_BYTE + HTTP.counters();
+const COUNTERS: usize = CONNECT + HTTP.counters();
+
+static FIRST_BYTE_TIME: Histogram = Histogram::at(&HTTP, FIRST_BYTE);
+static CONNECT_TIME: Histogram = Histogram::at(&HTTP, CONNECT);
+
+impl UpstreamMetrics {
+    /// A request goes to a server, on a new or a kept connection.
+    pub fn request(&self, reused: bool) {
+        let counter = if reused {
+            REQUESTS_REUSED
+        } else {
+            REQUESTS_NEW
+        };
+        self.counters.lane().add(counter, 1);
+    }
+
+    /// The head of the response came this long after the request was handed over.
+    pub fn first_byte(&self, wait: Duration) {
+        FIRST_BYTE_TIME.observe(self.counters.lane(), wait);
+    }
+
+    /// A connection was made in this time.
+    pub fn connected(&self, wait: Duration) {
+        CONNECT_TIME.observe(self.counters.lane(), wait);
+    }
+
+    /// `upstream_connections_open` +1.
+    pub fn connection_opened(&self) {
+        self.counters.lane().add(CONNECTIONS, 1);
+    }
+
+    /// `upstream_connections_open` -1.
+    pub fn connection_closed(&self) {
+        self.counters.lane().decrement(CONNECTIONS);
+    }
+
+    /// A request was sent again on another connection.
+    pub fn retry(&self) {
+        self.counters.lane().add(RETRIES, 1);
+    }
+
+    /// An exchange failed.
+    pub fn failure(&self, failure: UpstreamFailure) {
+        self.counters.lane().add(FAILURES + failure as usize, 1);
+    }
+}
+
+impl Default for UpstreamMetrics {
+    fn default() -> Self {
+        Self {
+            counters: Block::new(COUNTERS),
+        }
+    }
+}
+
+/// How an exchange with an upstream failed: the label of `upstream_failures_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamFailure {
+    /// The name does not resolve.
+    Resolve,
+    /// TCP connect was refused or unreachable.
+    Connect,
+    /// TCP connect took longer than `timeouts.connect`.
+    ConnectTimeout,
+    /// The pool stayed full for `pool.wait`.
+    PoolFull,
+    /// The server closed or reset before the head of the response.
+    Closed,
+    /// No head of the response within `timeouts.first_byte`.
+    FirstByteTimeout,
+    /// What came is no HTTP response.
+    BadResponse,
+    /// The body broke off.
+    Truncated,
+    /// No progress on the body within `timeouts.idle`.
+    IdleTimeout,
+}
+
+impl UpstreamFailure {
+    /// Every failure.
+    pub const ALL: [Self; 9] = [
+        Self::Resolve,
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::PoolFull,
+        Self::Closed,
+        Self::FirstByteTimeout,
+        Self::BadResponse,
+        Self::Truncated,
+        Self::IdleTimeout,
+    ];
+
+    /// The name in metrics and the access log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "upstream_resolve",
+            Self::Connect => "upstream_connect",
+            Self::ConnectTimeout => "upstream_connect_timeout",
+            Self::PoolFull => "upstream_pool_full",
+            Self::Closed => "upstream_closed",
+            Self::FirstByteTimeout => "upstream_first_byte_timeout",
+            Self::BadResponse => "upstream_bad_response",
+            Self::Truncated => "upstream_truncated",
+            Self::IdleTimeout => "upstream_idle_timeout",
+        }
+    }
+}
+
+/// Writes the families of all upstreams.
+pub(super) fn write(out: &mut Exposition, upstreams: &[(&str, &UpstreamMetrics)]) {
+    out.family(
+        "upstream_connections_open",
+        Kind::Gauge,
+        "Connections to an upstream's servers, idle ones included.",
+        |family| {
+            for (name, upstream) in upstreams {
+                family.sample(&[("upstream", name)], upstream.counters.gauge(CONNECTIONS));
+            }
+        },
+    );
+    out.family(
+        "upstream_requests",
+        Kind::Counter,
+        "Requests handed to an upstream, on new and on kept connections.",
+        |family| {
+            for (name, upstream) in upstreams {
+                for (reused, counter) in [("false", REQUESTS_NEW), ("true", REQUESTS_REUSED)] {
+                    let labels = [("upstream", *name), ("reused", reused)];
+                    family.sample(&labels, upstream.counters.sum(counter));
+                }
+            }
+        },
+    );
+    out.family(
+        "upstream_retries",
+        Kind::Counter,
+        "Requests sent again on another connection.",
+        |family| {
+            for (name, upstream) in upstreams {
+                family.sample(&[("upstream", name)], upstream.counters.sum(RETRIES));
+            }
+        },
+    );
+    out.family(
+        "upstream_failures",
+        Kind::Counter,
+        "Failed exchanges with an upstream by reason.",
+        |family| {
+            for (name, upstream) in upstreams {
+                for failure in UpstreamFailure::ALL {
+                    let labels = [("upstream", *name), ("reason", failure.name())];
+                    family.sample(&labels, upstream.counters.sum(FAILURES + failure as usize));
+                }
+            }
+        },
+    );
+    for (base, help, histogram) in [
+        (
+            "upstream_first_byte_seconds",
+            "From the request handed over to the head of the response.",
+            &FIRST_BYTE_TIME,
+        ),
+        (
+            "upstream_connect_seconds",
+            "Time to make a connection to an upstream's server.",
+            &CONNECT_TIME,
+        ),
+    ] {
+        out.family(base, Kind::Histogram, help, |family| {
+            for (name, upstream) in upstreams {
+                let reading = histogram.read(&upstream.counters);
+                family.histogram(&[("upstream", name)], &HTTP, &reading);
+            }
+        });
+    }
+}

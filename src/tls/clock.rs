@@ -1,0 +1,151 @@
+//! The stopwatch of a handshake: always in exactly one phase.
+//!
+//! Every reading charges the time since the last one to the phase that was running, so phases
+//! can neither overlap nor leave a gap. The total is taken apart from that, from the two
+//! instants at the ends.
+
+use std::time::{Duration, Instant};
+
+use super::work::{self, SessionFacts};
+use crate::report::{Part, Parts, Phase, PhaseKind, Phases};
+
+/// The stopwatch of one handshake.
+#[derive(Debug)]
+pub(super) struct Clock {
+    accepted: Instant,
+    last: Instant,
+    running: Running,
+    phases: Phases,
+    parts: Parts,
+    sessions: SessionFacts,
+}
+
+/// What the time since the last reading belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Running {
+    /// One phase.
+    Phase(Phase),
+    /// rustls at work on a record, begun in this phase: split by what the hooks saw.
+    Work(Phase),
+}
+
+impl Clock {
+    /// Starts in [`Phase::AcceptQueue`] at the moment `accept` returned.
+    pub(super) fn start(accepted: Instant) -> Self {
+        Self {
+            accepted,
+            last: accepted,
+            running: Running::Phase(Phase::AcceptQueue),
+            phases: Phases::default(),
+            parts: Parts::default(),
+            sessions: SessionFacts::default(),
+        }
+    }
+
+    /// The phase that is running.
+    pub(super) const fn phase(&self) -> Phase {
+        match self.running {
+            Running::Phase(phase) | Running::Work(phase) => phase,
+        }
+    }
+
+    /// What the ticketer and the session store saw.
+    pub(super) const fn sessions(&self) -> SessionFacts {
+        self.sessions
+    }
+
+    /// From now on time belongs to `phase`.
+    pub(super) fn enter(&mut self, phase: Phase, now: Instant) {
+        self.charge(now);
+        self.running = Running::Phase(phase);
+    }
+
+    /// The running phase turns out to be another one: the time since the last reading is its.
+    pub(super) const fn relabel(&mut self, phase: Phase) {
+        self.running = Running::Phase(phase);
+    }
+
+    /// rustls gets a record: from now on time belongs to `phase`, less what hooks claim.
+    pub(super) fn hand_over(&mut self, phase: Phase, now: Instant) {
+        self.charge(now);
+        work::begin();
+        self.running = Running::Work(phase);
+    }
+
+    /// Ends the handshake: phases, parts and the total from accept to now.
+    pub(super) fn stop(&mut self, now: Instant) -> (Phases, Parts, Duration) {
+        self.charge(now);
+        let mut parts = self.parts;
+        let computed: u64 = self
+            .phases
+            .iter()
+            .filter(|(phase, _)| phase.kind() == PhaseKind::Cpu)
+            .map(|(_, nanos)| nanos)
+            .sum();
+        parts.add(
+            Part::Other,
+            Duration::from_nanos(computed.saturating_sub(parts.sum())),
+        );
+        (self.phases, parts, now.duration_since(self.accepted))
+    }
+
+    fn charge(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.last);
+        self.last = self.last.max(now);
+        match self.running {
+            Running::Phase(phase) => self.phases.add(phase, elapsed),
+            Running::Work(phase) => self.charge_work(phase, elapsed),
+        }
+    }
+
+    /// Work on the client's flight is split by the edges that the hooks saw: verification first,
+    /// then, where the record held the ClientKeyExchange of TLS 1.2, the rest is its.
+    fn charge_work(&mut self, phase: Phase, elapsed: Duration) {
+        let work = work::take();
+        self.parts.merge(&work.parts);
+        self.sessions.merge(work.sessions);
+        if phase != Phase::ClientFinished {
+            self.phases.add(phase, elapsed);
+            return;
+        }
+        let verify = Duration::from_nanos(work.parts.nanos(Part::Verify)).min(elapsed);
+        self.phases.add(Phase::ClientAuth, verify);
+        let rest = if work.key_agreed {
+            Phase::ClientKeyExchange
+        } else {
+            Phase::ClientFinished
+        };
+        self.phases.add(rest, elapsed.saturating_sub(verify));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_add_up_and_work_is_split() {
+        let start = Instant::now();
+        let at = |micros| start + Duration::from_micros(micros);
+        let mut clock = Clock::start(start);
+        clock.enter(Phase::ClientHelloWait, at(3));
+        clock.hand_over(Phase::ServerFlight, at(10));
+        clock.enter(Phase::ServerFlightWrite, at(400));
+        clock.enter(Phase::ClientFlightWait, at(410));
+        clock.hand_over(Phase::ClientFinished, at(500));
+        work::note(|work| {
+            work.parts.add(Part::Verify, Duration::from_micros(20));
+            work.parts.add(Part::KeyExchange, Duration::from_micros(30));
+            work.key_agreed = true;
+        });
+        clock.hand_over(Phase::ClientFinished, at(580));
+        clock.enter(Phase::ServerFinishWrite, at(600));
+        let (phases, parts, total) = clock.stop(at(605));
+        assert_eq!(total, Duration::from_micros(605));
+        assert_eq!(phases.sum(), 605_000);
+        assert_eq!(phases.nanos(Phase::ClientAuth), 20_000);
+        assert_eq!(phases.nanos(Phase::ClientKeyExchange), 60_000);
+        assert_eq!(phases.nanos(Phase::ClientFinished), 20_000);
+        assert_eq!(parts.nanos(Part::Other), 390_000 + 100_000 - 50_000);
+    }
+}

@@ -1,0 +1,338 @@
+//! Why a handshake failed, from the raw ClientHello, the policy and what rustls says.
+//!
+//! rustls's own reason is often misleading (a client with static RSA suites alone fails for its
+//! groups there), so an incompatible offer is compared with the policy in a fixed order: version,
+//! suites, certificate type, groups, signature algorithms, ALPN.
+
+use std::fmt::Write as _;
+use std::io;
+use std::time::Duration;
+
+use tokio_rustls::rustls::{Error, SignatureAlgorithm};
+
+use super::alert;
+use super::hello::{ClientHello, is_grease};
+use super::sites::Site;
+use crate::config::{CipherSuite, Group, Policy};
+use crate::report::{Failure, FailureClass, Phase, ProtocolVersion, Side};
+
+/// What is known when a handshake fails.
+#[derive(Debug)]
+pub(super) struct Scene<'a> {
+    /// The phase that was running.
+    pub(super) phase: Phase,
+    /// The ClientHello, where it was whole and decodes.
+    pub(super) hello: Option<&'a ClientHello>,
+    /// What was chosen for it.
+    pub(super) site: Option<&'a Site>,
+    /// The alert that came in clear.
+    pub(super) alert_received: Option<u8>,
+    /// The alert that went out in clear.
+    pub(super) alert_sent: Option<u8>,
+    /// The time since accept.
+    pub(super) elapsed: Duration,
+}
+
+/// The failure that `error` of the stream or of rustls means.
+pub(super) fn of_error(error: &io::Error, scene: &Scene<'_>) -> Failure {
+    use FailureClass as C;
+
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>());
+    if let Some(tls) = tls {
+        return of_tls(tls, scene);
+    }
+    let (class, side, text) = match error.kind() {
+        io::ErrorKind::TimedOut => (C::Timeout, Side::Server, "the handshake deadline passed"),
+        io::ErrorKind::UnexpectedEof => (C::ClientClosed, Side::Client, "the client closed"),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            (C::Reset, Side::Network, "the connection was reset")
+        }
+        io::ErrorKind::OutOfMemory => (
+            C::Malformed,
+            Side::Server,
+            "more bytes than any ClientHello has",
+        ),
+        _ => (C::Reset, Side::Network, "the connection broke"),
+    };
+    let phase = scene.phase;
+    let diagnosis = format!(
+        "{text} in phase {} after {:.3} s",
+        phase.name(),
+        scene.elapsed.as_secs_f64()
+    );
+    Failure {
+        class,
+        phase,
+        side,
+        alert: scene.alert_sent,
+        diagnosis,
+    }
+}
+
+/// The failure of a connection whose first bytes are no ClientHello.
+pub(super) fn of_first_bytes(class: FailureClass, alert: Option<u8>, diagnosis: String) -> Failure {
+    Failure {
+        class,
+        phase: Phase::ClientHelloRead,
+        side: Side::Server,
+        alert,
+        diagnosis,
+    }
+}
+
+/// The failure of a client that offers no version of the policy.
+pub(super) fn no_shared_version(hello: &ClientHello, policy: &Policy) -> Failure {
+    let offered = list(hello.versions().into_iter().map(version_name));
+    Failure {
+        class: FailureClass::NoSharedVersion,
+        phase: Phase::Select,
+        side: Side::Server,
+        alert: Some(alert::PROTOCOL_VERSION),
+        diagnosis: format!(
+            "the client offers {offered}; policy \"{}\" allows {}",
+            policy.name,
+            list(
+                policy
+                    .versions
+                    .iter()
+                    .map(|version| format!("TLS {}", version.name()))
+            ),
+        ),
+    }
+}
+
+/// The failure of a client whose server name is not served.
+pub(super) fn no_such_name(hello: &ClientHello) -> Failure {
+    let (class, diagnosis) = match (hello.name(), &hello.server_name) {
+        (Some(name), _) => (
+            FailureClass::UnknownSni,
+            format!("server name {name:?} is not configured here"),
+        ),
+        (None, super::hello::ServerName::Invalid) => (
+            FailureClass::UnknownSni,
+            "the server name sent is no host name".into(),
+        ),
+        (None, _) => (FailureClass::MissingSni, "no server name was sent".into()),
+    };
+    Failure {
+        class,
+        phase: Phase::Select,
+        side: Side::Server,
+        alert: Some(alert::UNRECOGNIZED_NAME),
+        diagnosis,
+    }
+}
+
+fn of_tls(error: &Error, scene: &Scene<'_>) -> Failure {
+    use FailureClass as C;
+
+    if let Error::AlertReceived(description) = error {
+        return of_client_alert(u8::from(*description), scene);
+    }
+    let (class, alert) = match error {
+        Error::PeerIncompatible(_) => {
+            let (class, diagnosis) = incompatible(scene)
+                .unwrap_or_else(|| (C::ProtocolViolation, format!("rustls: {error}")));
+            return Failure {
+                class,
+                phase: work_phase(scene.phase),
+                side: Side::Server,
+                alert: Some(scene.alert_sent.unwrap_or(alert::HANDSHAKE_FAILURE)),
+                diagnosis,
+            };
+        }
+        Error::NoApplicationProtocol => (C::NoSharedAlpn, Some(120)),
+        Error::DecryptError => (C::DecryptError, Some(20)),
+        Error::InvalidMessage(_) => (C::Malformed, Some(alert::DECODE_ERROR)),
+        Error::PeerSentOversizedRecord => (C::Malformed, Some(22)),
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            (C::ProtocolViolation, Some(alert::UNEXPECTED_MESSAGE))
+        }
+        Error::PeerMisbehaved(_) => (C::ProtocolViolation, Some(47)),
+        Error::NoCertificatesPresented => (C::ClientCertMissing, Some(116)),
+        Error::InvalidCertificate(_) => (C::ClientCertInvalid, None),
+        _ => (C::Internal, None),
+    };
+    let diagnosis = match class {
+        C::NoSharedAlpn => alpn_difference(scene),
+        _ => format!("rustls: {error}"),
+    };
+    Failure {
+        class,
+        phase: work_phase(scene.phase),
+        side: Side::Server,
+        alert: scene.alert_sent.or(alert),
+        diagnosis,
+    }
+}
+
+fn of_client_alert(code: u8, scene: &Scene<'_>) -> Failure {
+    let class = match code {
+        42..=46 | 48 => FailureClass::ClientRejectedCert,
+        0 | alert::USER_CANCELED => FailureClass::ClientCancelled,
+        20 | 51 => FailureClass::DecryptError,
+        _ => FailureClass::ClientAlert,
+    };
+    let phase = match scene.phase {
+        // The alert came where the flight was due.
+        Phase::ClientFinished | Phase::ServerFinishWrite => Phase::ClientFlightWait,
+        phase => phase,
+    };
+    let mut diagnosis = format!("the client sent alert {code} ({})", alert::name(code));
+    if class == FailureClass::ClientRejectedCert {
+        diagnosis.push_str(": it does not accept the certificate that it was sent");
+    }
+    let alert = Some(scene.alert_received.unwrap_or(code));
+    Failure {
+        class,
+        phase,
+        side: Side::Client,
+        alert,
+        diagnosis,
+    }
+}
+
+/// The phase of the work that failed: by the time the error is seen, its alert is written.
+const fn work_phase(phase: Phase) -> Phase {
+    match phase {
+        Phase::ServerFlightWrite => Phase::ServerFlight,
+        Phase::ServerFinishWrite | Phase::ClientFlightRead => Phase::ClientFinished,
+        phase => phase,
+    }
+}
+
+/// The first thing that offer and policy do not share.
+fn incompatible(scene: &Scene<'_>) -> Option<(FailureClass, String)> {
+    let hello = scene.hello?;
+    let site = scene.site?;
+    let policy = site.policy().spec();
+    let allows = |version| policy.versions.contains(&version);
+    let tls13 = hello.offers_tls13() && allows(ProtocolVersion::Tls13);
+    if !tls13 && !(hello.offers_tls12() && allows(ProtocolVersion::Tls12)) {
+        let failure = no_shared_version(hello, policy);
+        return Some((failure.class, failure.diagnosis));
+    }
+    let shared: Vec<&&CipherSuite> = policy
+        .cipher_suites
+        .iter()
+        .filter(|suite| (suite.code >> 8 == 0x13) == tls13)
+        .filter(|suite| hello.cipher_suites.contains(&suite.code))
+        .collect();
+    if shared.is_empty() {
+        let text = format!(
+            "no cipher suite in common: the client offers {}; policy \"{}\" allows {}",
+            list(known(&hello.cipher_suites).map(suite_name)),
+            policy.name,
+            list(
+                policy
+                    .cipher_suites
+                    .iter()
+                    .map(|suite| suite.name.to_owned())
+            ),
+        );
+        return Some((FailureClass::NoSharedCipher, text));
+    }
+    if !tls13 {
+        let mut algorithms = site.certificate().algorithms();
+        let serves = algorithms.any(|algorithm| {
+            let kind = if algorithm == SignatureAlgorithm::RSA {
+                "_RSA_"
+            } else {
+                "_ECDSA_"
+            };
+            shared.iter().any(|suite| suite.name.contains(kind))
+        });
+        if !serves {
+            let text = format!(
+                "the suites in common ({}) need a certificate of the other key type",
+                list(shared.iter().map(|suite| suite.name.to_owned())),
+            );
+            return Some((FailureClass::CertTypeMismatch, text));
+        }
+    }
+    let groups = hello.groups.as_deref().unwrap_or_default();
+    if !policy
+        .groups
+        .iter()
+        .any(|group| groups.contains(&group.code))
+    {
+        let text = format!(
+            "no key exchange group in common: the client offers {}; policy \"{}\" allows {}",
+            list(known(groups).map(group_name)),
+            policy.name,
+            list(policy.groups.iter().map(|group| group.name.to_owned())),
+        );
+        return Some((FailureClass::NoSharedGroup, text));
+    }
+    let schemes = hello.signature_algorithms.as_deref().unwrap_or_default();
+    Some((
+        FailureClass::NoSharedSigalg,
+        format!(
+            "no signature scheme of the client ({}) can be made with the certificate's key",
+            list(known(schemes).map(|scheme| format!("0x{scheme:04x}"))),
+        ),
+    ))
+}
+
+fn alpn_difference(scene: &Scene<'_>) -> String {
+    let offered = scene
+        .hello
+        .and_then(|hello| hello.alpn.as_ref())
+        .map_or_else(String::new, |alpn| {
+            list(
+                alpn.iter()
+                    .map(|protocol| protocol.escape_ascii().to_string()),
+            )
+        });
+    let allowed = scene.site.map_or_else(String::new, |site| {
+        list(
+            site.policy()
+                .spec()
+                .alpn
+                .iter()
+                .map(|protocol| protocol.name().to_owned()),
+        )
+    });
+    format!(
+        "no application protocol in common: the client offers {offered}; the policy allows {allowed}"
+    )
+}
+
+fn known(values: &[u16]) -> impl Iterator<Item = u16> + '_ {
+    values.iter().copied().filter(|&value| !is_grease(value))
+}
+
+fn suite_name(code: u16) -> String {
+    CipherSuite::by_code(code).map_or_else(|| format!("0x{code:04x}"), |suite| suite.name.into())
+}
+
+fn group_name(code: u16) -> String {
+    Group::by_code(code).map_or_else(|| format!("0x{code:04x}"), |group| group.name.into())
+}
+
+fn version_name(version: u16) -> String {
+    match version {
+        0x0300 => "SSL 3.0".into(),
+        0x0301..=0x0304 => format!("TLS 1.{}", version - 0x0301),
+        _ => format!("0x{version:04x}"),
+    }
+}
+
+/// At most sixteen names: an offer can have thousands.
+fn list(names: impl Iterator<Item = String>) -> String {
+    let mut text = String::new();
+    for (index, name) in names.enumerate() {
+        if index == 16 {
+            text.push_str(", …");
+            break;
+        }
+        let _ = write!(text, "{}{name}", if index == 0 { "" } else { ", " });
+    }
+    if text.is_empty() {
+        "nothing".into()
+    } else {
+        text
+    }
+}

@@ -1,0 +1,752 @@
+//! The handshake driver: from an accepted stream to a TLS stream and a report.
+//!
+//! The ClientHello is read to its last byte and judged by our own parser; then rustls does the
+//! handshake over [`RecordIo`], which keeps the time. Every way out makes a report.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::rustls::{self, ServerConnection};
+use tokio_rustls::server::TlsStream;
+
+use super::diagnosis::{self, Scene};
+use super::hello::ClientHello;
+use super::record::{FirstFlight, RecordIo};
+use super::sites::{Choice, Site, Sites};
+use super::{alert, work::SessionFacts};
+use crate::config::{Alpn, CipherSuite, Group};
+use crate::deadline::Deadline;
+use crate::report::{
+    ConnectionId, Failure, FailureClass, FalseStart, HandshakeKind, HandshakeReport, Outcome, Peer,
+    ProtocolVersion, Resumption, ServerNameLabel,
+};
+use crate::telemetry::ListenerMetrics;
+
+/// A connection as it was accepted.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Its number.
+    pub id: ConnectionId,
+    /// When it was accepted, for people.
+    pub time: SystemTime,
+    /// When it was accepted, for the clock.
+    pub accepted: Instant,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The other end.
+    pub peer: Peer,
+}
+
+/// A complete handshake.
+#[derive(Debug)]
+pub struct Established<S> {
+    /// The stream to read requests from.
+    pub stream: TlsStream<RecordIo<S>>,
+    /// What was negotiated with ALPN; `None` when nothing was.
+    pub alpn: Option<Alpn>,
+    /// Everything known of the handshake.
+    pub report: HandshakeReport,
+}
+
+/// A handshake that failed, or a probe.
+#[derive(Debug)]
+pub struct Refused<S> {
+    /// Everything known of the handshake.
+    pub report: HandshakeReport,
+    /// The stream, where something was written that the client should have time to read: closing
+    /// at once could destroy it with an RST.
+    pub linger: Option<S>,
+}
+
+/// Answer to HTTP on the TLS port.
+const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 58\r\nConnection: close\r\n\r\n\
+    This port speaks HTTPS, and the request came without TLS.\n";
+
+/// Completes the handshake of a connection, within the policy's `handshake_timeout` from accept.
+///
+/// # Errors
+/// [`Refused`] with the report, for probes too.
+pub async fn accept<S>(
+    io: S,
+    incoming: &Incoming,
+    sites: &Sites,
+    metrics: &Arc<ListenerMetrics>,
+) -> Result<Established<S>, Box<Refused<S>>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let at = incoming.accepted + sites.policy().spec().handshake_timeout;
+    let deadline = Deadline::new("handshake_timeout", at);
+    let mut io = RecordIo::new(io, incoming.accepted, deadline);
+    let mut facts = Facts {
+        incoming,
+        hello: None,
+        site: None,
+        label: ServerNameLabel::None,
+    };
+
+    let first = match io.read_client_hello().await {
+        Ok(first) => first,
+        Err(error) => return Err(facts.broken(io, &error)),
+    };
+    let message = match first {
+        FirstFlight::ClientHello(message) => message,
+        FirstFlight::Closed { bytes: 0 } => return Err(facts.refused(io, Outcome::Probe, false)),
+        FirstFlight::Closed { .. } => {
+            return Err(facts.broken(io, &io::ErrorKind::UnexpectedEof.into()));
+        }
+        FirstFlight::NotTls(bytes) => return Err(not_tls(&facts, io, &bytes).await),
+        FirstFlight::WrongRecord(kind) => {
+            let text = format!("the first record is of type {kind}, not a handshake record");
+            let class = FailureClass::ProtocolViolation;
+            let failure = diagnosis::of_first_bytes(class, Some(alert::UNEXPECTED_MESSAGE), text);
+            return Err(facts.refuse(io, failure).await);
+        }
+        FirstFlight::Malformed(what) => {
+            let code = Some(alert::DECODE_ERROR);
+            let failure = diagnosis::of_first_bytes(FailureClass::Malformed, code, what.into());
+            return Err(facts.refuse(io, failure).await);
+        }
+    };
+    let hello = match ClientHello::parse(&message) {
+        Ok(hello) => hello,
+        Err(error) => {
+            let (class, code) = match error {
+                super::hello::HelloError::NotClientHello(_) => {
+                    (FailureClass::ProtocolViolation, alert::UNEXPECTED_MESSAGE)
+                }
+                super::hello::HelloError::Malformed(_) => {
+                    (FailureClass::Malformed, alert::DECODE_ERROR)
+                }
+                super::hello::HelloError::DuplicateExtension(_) => {
+                    (FailureClass::ProtocolViolation, 47)
+                }
+            };
+            let failure = diagnosis::of_first_bytes(class, Some(code), error.to_string());
+            return Err(facts.refuse(io, failure).await);
+        }
+    };
+    let (choice, label) = sites.choose(&hello);
+    facts.label = label;
+    let hello = facts.hello.insert(hello);
+    let site = match choice {
+        Choice::Site(site) => site,
+        Choice::UnknownName | Choice::MissingName => {
+            let failure = diagnosis::no_such_name(hello);
+            return Err(facts.refuse(io, failure).await);
+        }
+    };
+    let policy = site.policy().spec();
+    let shared = policy.versions.iter().any(|version| match version {
+        ProtocolVersion::Tls12 => hello.offers_tls12(),
+        ProtocolVersion::Tls13 => hello.offers_tls13(),
+    });
+    if !shared {
+        let failure = diagnosis::no_shared_version(hello, policy);
+        return Err(facts.refuse(io, failure).await);
+    }
+    if let Some(handshake) = io.handshake() {
+        handshake
+            .deadline
+            .reset(incoming.accepted + policy.handshake_timeout);
+    }
+    let site = facts.site.insert(site).clone();
+
+    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), io);
+    let mut start = match (&mut acceptor).await {
+        Ok(start) => start,
+        Err(error) => {
+            let io = acceptor
+                .take_io()
+                .expect("an acceptor gives its stream away only in success");
+            return Err(facts.broken(io, &error));
+        }
+    };
+    if let Some(handshake) = start.io.handshake() {
+        handshake.begin_server_flight();
+    }
+    match start
+        .into_stream(site.config().clone())
+        .into_fallible()
+        .await
+    {
+        Ok(mut stream) => {
+            let (io, connection) = stream.get_mut();
+            let alpn = match connection.alpn_protocol() {
+                Some(b"h2") => Some(Alpn::H2),
+                Some(_) => Some(Alpn::Http11),
+                None => None,
+            };
+            let report = facts.report(io, Some(connection), alpn, |_| Outcome::Ok);
+            let plaintext_waits = !connection.wants_read();
+            if plaintext_waits {
+                metrics.first_request_wait(std::time::Duration::ZERO);
+            }
+            io.finish((!plaintext_waits).then(|| (Instant::now(), metrics.clone())));
+            Ok(Established {
+                stream,
+                alpn,
+                report,
+            })
+        }
+        Err((error, io)) => Err(facts.broken(io, &error)),
+    }
+}
+
+/// What is known so far.
+struct Facts<'a> {
+    incoming: &'a Incoming,
+    hello: Option<ClientHello>,
+    site: Option<Arc<Site>>,
+    label: ServerNameLabel,
+}
+
+impl Facts<'_> {
+    /// The stream or rustls failed.
+    fn broken<S>(&self, io: RecordIo<S>, error: &io::Error) -> Box<Refused<S>> {
+        let mut io = io;
+        let wrote = io
+            .handshake()
+            .is_some_and(|handshake| handshake.transcript.wrote());
+        let silent = io
+            .handshake()
+            .is_some_and(|handshake| handshake.nothing_came());
+        if silent {
+            return self.refused(io, Outcome::Probe, false);
+        }
+        let linger = wrote && error.kind() == io::ErrorKind::InvalidData;
+        let report = self.report(&mut io, None, None, |scene| {
+            Outcome::Failed(diagnosis::of_error(error, scene))
+        });
+        Box::new(Refused {
+            report,
+            linger: linger.then(|| io.into_inner()),
+        })
+    }
+
+    /// We refuse, with the alert of `failure`.
+    async fn refuse<S>(&self, mut io: RecordIo<S>, failure: Failure) -> Box<Refused<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut told = false;
+        if let Some(code) = failure.alert {
+            // The deadline still holds; a client that cannot be told is not told.
+            told = io.write_all(&alert::fatal(code)).await.is_ok() && io.flush().await.is_ok();
+        }
+        self.refused(io, Outcome::Failed(failure), told)
+    }
+
+    fn refused<S>(&self, mut io: RecordIo<S>, outcome: Outcome, linger: bool) -> Box<Refused<S>> {
+        let report = self.report(&mut io, None, None, |_| outcome);
+        Box::new(Refused {
+            report,
+            linger: linger.then(|| io.into_inner()),
+        })
+    }
+
+    fn report<S>(
+        &self,
+        io: &mut RecordIo<S>,
+        connection: Option<&ServerConnection>,
+        alpn: Option<Alpn>,
+        outcome: impl FnOnce(&Scene<'_>) -> Outcome,
+    ) -> HandshakeReport {
+        let handshake = io
+            .handshake()
+            .expect("a handshake ends once: it is reported before that");
+        if connection.is_some() {
+            handshake.end_client_flight();
+        }
+        let now = Instant::now();
+        let phase = handshake.clock.phase();
+        let (phases, parts, total) = handshake.clock.stop(now);
+        let sessions = handshake.clock.sessions();
+        let transcript = &mut handshake.transcript;
+        let server = transcript.server();
+        let outcome = outcome(&Scene {
+            phase,
+            hello: self.hello.as_ref(),
+            site: self.site.as_deref(),
+            alert_received: transcript.alert_received(),
+            alert_sent: transcript.alert_sent(),
+            elapsed: total,
+        });
+        let kind = match connection.and_then(|connection| connection.handshake_kind()) {
+            Some(rustls::HandshakeKind::Resumed) => Some(HandshakeKind::Resumed),
+            Some(_) if server.resumed => Some(HandshakeKind::Resumed),
+            Some(_) => Some(HandshakeKind::Full),
+            None if server.resumed => Some(HandshakeKind::Resumed),
+            None => None,
+        };
+        let early = transcript.early_application_records() > 0;
+        let false_start = match (server.version, kind) {
+            (Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full)) if early => FalseStart::Used,
+            (Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full)) => match alpn {
+                Some(_) => FalseStart::EligibleUnused,
+                None => FalseStart::Ineligible,
+            },
+            _ => FalseStart::NotApplicable,
+        };
+        HandshakeReport {
+            id: self.incoming.id,
+            time: self.incoming.time,
+            listener: self.incoming.listener.clone(),
+            peer: self.incoming.peer,
+            outcome,
+            version: server.version,
+            kind,
+            hello_retry: server.hello_retry,
+            cipher: server
+                .cipher_suite
+                .and_then(CipherSuite::by_code)
+                .map(|suite| suite.name),
+            group: server
+                .group
+                .and_then(Group::by_code)
+                .map(|group| group.name),
+            server_name: self
+                .hello
+                .as_ref()
+                .and_then(ClientHello::name)
+                .map(Into::into),
+            server_name_label: self.label.clone(),
+            alpn: alpn.map(Alpn::name),
+            resumption: resumption(self.hello.as_ref(), server.version, kind, sessions),
+            false_start,
+            ja4: None,
+            rtt: None,
+            round_trips: round_trips(server.version, kind, server.hello_retry, false_start),
+            total,
+            phases,
+            parts,
+            messages: transcript.take_messages(),
+        }
+    }
+}
+
+/// Says what the client sent instead of TLS.
+async fn not_tls<S>(facts: &Facts<'_>, mut io: RecordIo<S>, bytes: &[u8]) -> Box<Refused<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if looks_like_http(bytes) {
+        let text = "an HTTP request without TLS came to the TLS port".into();
+        let failure = diagnosis::of_first_bytes(FailureClass::PlainHttp, None, text);
+        let told = io.write_all(PLAIN_HTTP_ANSWER).await.is_ok() && io.flush().await.is_ok();
+        return facts.refused(io, Outcome::Failed(failure), told);
+    }
+    let shown = bytes.get(..bytes.len().min(16)).unwrap_or_default();
+    let text = format!("the first bytes are no TLS: \"{}\"", shown.escape_ascii());
+    let failure = diagnosis::of_first_bytes(FailureClass::NotTls, None, text);
+    facts.refused(io, Outcome::Failed(failure), false)
+}
+
+/// Whether bytes are, or can become, the start of an HTTP request line.
+fn looks_like_http(bytes: &[u8]) -> bool {
+    const STARTS: [&[u8]; 10] = [
+        b"GET ",
+        b"POST ",
+        b"HEAD ",
+        b"PUT ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"PATCH ",
+        b"CONNECT ",
+        b"TRACE ",
+        b"PRI * HTTP/2",
+    ];
+    STARTS.iter().any(|start| {
+        let length = start.len().min(bytes.len());
+        bytes[..length] == start[..length]
+    })
+}
+
+/// What became of the client's offer to resume, from the offer and from what was looked up.
+fn resumption(
+    hello: Option<&ClientHello>,
+    version: Option<ProtocolVersion>,
+    kind: Option<HandshakeKind>,
+    sessions: SessionFacts,
+) -> Resumption {
+    if kind == Some(HandshakeKind::Resumed) {
+        return Resumption::Hit;
+    }
+    let offered = hello.is_some_and(|hello| match version {
+        Some(ProtocolVersion::Tls13) => hello.pre_shared_key,
+        // A client that offers TLS 1.3 sends a random session ID for middleboxes.
+        _ => hello.ticket || (!hello.session_id.is_empty() && hello.supported_versions.is_none()),
+    });
+    if !offered {
+        return Resumption::NotOffered;
+    }
+    if sessions.ticket_opened || sessions.store_hit {
+        Resumption::Rejected
+    } else if sessions.ticket_refused {
+        Resumption::UnknownKey
+    } else {
+        Resumption::CacheMiss
+    }
+}
+
+/// Round trips until the client could send its request.
+const fn round_trips(
+    version: Option<ProtocolVersion>,
+    kind: Option<HandshakeKind>,
+    hello_retry: bool,
+    false_start: FalseStart,
+) -> u8 {
+    let least = match (version, kind, false_start) {
+        (Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full), FalseStart::Used) => 1,
+        (Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full), _) => 2,
+        _ => 1,
+    };
+    least + hello_retry as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, DuplexStream};
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::crypto::aws_lc_rs::{self, kx_group};
+    use tokio_rustls::rustls::pki_types::ServerName as ClientSideName;
+    use tokio_rustls::rustls::version::{TLS12, TLS13};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+
+    use super::*;
+    use crate::config::{CertificatePair, PemSource, Policy, SniAction};
+    use crate::report::{Direction, Phase};
+    use crate::tls::{LoadedCertificate, TlsPolicy};
+
+    struct Rig {
+        sites: Sites,
+        roots: RootCertStore,
+        metrics: Arc<ListenerMetrics>,
+    }
+
+    impl Rig {
+        fn new(change: impl FnOnce(&mut Policy)) -> Self {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            let mut roots = RootCertStore::empty();
+            roots.add(made.cert.der().clone()).unwrap();
+            let pair = CertificatePair {
+                chain: PemSource::Memory(made.cert.pem().into()),
+                key: PemSource::Memory(made.signing_key.serialize_pem().into()),
+            };
+            let certificate = Arc::new(LoadedCertificate::load(&[pair]).unwrap());
+            let mut spec = Policy {
+                name: "test".into(),
+                versions: vec![ProtocolVersion::Tls12, ProtocolVersion::Tls13],
+                cipher_suites: [0x1301, 0xc02b]
+                    .into_iter()
+                    .filter_map(CipherSuite::by_code)
+                    .collect(),
+                groups: [29].into_iter().filter_map(Group::by_code).collect(),
+                alpn: vec![Alpn::H2, Alpn::Http11],
+                unknown_sni: SniAction::Reject,
+                missing_sni: SniAction::DefaultCertificate,
+                handshake_timeout: Duration::from_secs(5),
+            };
+            change(&mut spec);
+            let policy = Arc::new(TlsPolicy::new(spec).unwrap());
+            let site = Arc::new(Site::new(certificate.clone(), policy.clone()).unwrap());
+            let mut sites = Sites::new(site.clone(), policy);
+            for name in certificate.names() {
+                sites.add(name, site.clone());
+            }
+            Self {
+                sites,
+                roots,
+                metrics: crate::telemetry::Metrics::default().listener("test"),
+            }
+        }
+
+        fn client(&self, version: &'static SupportedProtocolVersion, retry: bool) -> TlsConnector {
+            let mut provider = aws_lc_rs::default_provider();
+            provider.kx_groups = match retry {
+                true => vec![kx_group::SECP384R1, kx_group::X25519],
+                false => vec![kx_group::X25519],
+            };
+            let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_root_certificates(self.roots.clone())
+                .with_no_client_auth();
+            config.alpn_protocols = vec![b"h2".to_vec()];
+            TlsConnector::from(Arc::new(config))
+        }
+
+        async fn accept(
+            &self,
+            io: DuplexStream,
+        ) -> Result<HandshakeReport, Box<Refused<DuplexStream>>> {
+            let mut established = accept(io, &incoming(), &self.sites, &self.metrics).await?;
+            established.stream.write_all(b"hello").await.unwrap();
+            established.stream.shutdown().await.unwrap();
+            Ok(established.report)
+        }
+
+        /// One handshake; the client reads to the end, so that it has the tickets.
+        async fn handshake(&self, client: &TlsConnector, name: &str) -> HandshakeReport {
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            let name = ClientSideName::try_from(name.to_owned()).unwrap();
+            let (report, got) = tokio::join!(self.accept(ours), async {
+                let mut stream = client.connect(name, theirs).await.unwrap();
+                let mut text = String::new();
+                stream.read_to_string(&mut text).await.map(|_| text)
+            });
+            assert_eq!(got.unwrap(), "hello");
+            report.map_err(|refused| refused.report).unwrap()
+        }
+    }
+
+    fn incoming() -> Incoming {
+        Incoming {
+            id: ConnectionId(1),
+            time: SystemTime::now(),
+            accepted: Instant::now(),
+            listener: "test".into(),
+            peer: Peer::Unix,
+        }
+    }
+
+    fn assert_exact(report: &HandshakeReport) {
+        assert_eq!(
+            u128::from(report.phases.sum()),
+            report.total.as_nanos(),
+            "{report:?}"
+        );
+        let computed: u64 = report
+            .phases
+            .iter()
+            .filter(|(phase, _)| phase.kind() == crate::report::PhaseKind::Cpu)
+            .map(|(_, nanos)| nanos)
+            .sum();
+        assert_eq!(report.parts.sum(), computed, "{report:?}");
+    }
+
+    fn names(report: &HandshakeReport) -> Vec<&'static str> {
+        report.messages.iter().map(|message| message.name).collect()
+    }
+
+    #[tokio::test]
+    async fn tls12_full_then_resumed() {
+        let rig = Rig::new(|_| {});
+        let client = rig.client(&TLS12, false);
+        let full = rig.handshake(&client, "localhost").await;
+        assert_exact(&full);
+        assert_eq!(full.version, Some(ProtocolVersion::Tls12));
+        assert_eq!(full.kind, Some(HandshakeKind::Full));
+        assert_eq!(full.cipher, Some("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"));
+        assert_eq!(full.group, Some("X25519"));
+        assert_eq!(full.resumption, Resumption::NotOffered);
+        assert_eq!(full.false_start, FalseStart::EligibleUnused);
+        assert_eq!(full.server_name_label.as_str(), "localhost");
+        assert_eq!(full.round_trips, 2);
+        assert_eq!(
+            names(&full),
+            [
+                "ClientHello",
+                "ServerHello",
+                "Certificate",
+                "ServerKeyExchange",
+                "ServerHelloDone",
+                "ClientKeyExchange",
+                "ChangeCipherSpec",
+                "Finished",
+                "NewSessionTicket",
+                "ChangeCipherSpec",
+                "Finished",
+            ]
+        );
+        assert!(full.phases.nanos(Phase::ClientKeyExchange) > 0);
+        let resumed = rig.handshake(&client, "localhost").await;
+        assert_exact(&resumed);
+        assert_eq!(resumed.kind, Some(HandshakeKind::Resumed));
+        assert_eq!(resumed.resumption, Resumption::Hit);
+        assert_eq!(resumed.group, None);
+        assert_eq!(resumed.round_trips, 1);
+        assert_eq!(resumed.phases.nanos(Phase::ClientKeyExchange), 0);
+        assert_eq!(resumed.phases.nanos(Phase::ServerFinishWrite), 0);
+    }
+
+    #[tokio::test]
+    async fn tls13_full_then_resumed() {
+        let rig = Rig::new(|_| {});
+        let client = rig.client(&TLS13, false);
+        let full = rig.handshake(&client, "localhost").await;
+        assert_exact(&full);
+        assert_eq!(full.version, Some(ProtocolVersion::Tls13));
+        assert_eq!(full.kind, Some(HandshakeKind::Full));
+        assert!(!full.hello_retry);
+        assert_eq!(full.group, Some("X25519"));
+        assert_eq!(full.alpn, Some("h2"));
+        assert_eq!(full.phases.nanos(Phase::RetryWait), 0);
+        let last = full.messages.last().unwrap();
+        assert_eq!(
+            (last.direction, last.name),
+            (Direction::Out, "NewSessionTicket")
+        );
+        let resumed = rig.handshake(&client, "localhost").await;
+        assert_exact(&resumed);
+        assert_eq!(resumed.kind, Some(HandshakeKind::Resumed));
+        assert_eq!(resumed.resumption, Resumption::Hit);
+        assert!(names(&resumed).contains(&"EncryptedExtensions Finished"));
+    }
+
+    #[tokio::test]
+    async fn a_retry_is_told() {
+        let rig = Rig::new(|_| {});
+        let report = rig.handshake(&rig.client(&TLS13, true), "localhost").await;
+        assert_exact(&report);
+        assert!(report.hello_retry);
+        assert_eq!(report.kind, Some(HandshakeKind::Full));
+        assert_eq!(report.group, Some("X25519"));
+        assert_eq!(report.round_trips, 2);
+        assert!(report.phases.nanos(Phase::RetryWait) > 0);
+        assert_eq!(names(&report)[1], "HelloRetryRequest");
+    }
+
+    #[tokio::test]
+    async fn sessions_do_not_leave_their_policy() {
+        let (one, other) = (Rig::new(|_| {}), Rig::new(|_| {}));
+        let mut roots = one.roots.clone();
+        roots.extend(other.roots.roots.iter().cloned());
+        let mut config =
+            ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(&[&TLS13])
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let client = TlsConnector::from(Arc::new(config));
+        one.handshake(&client, "localhost").await;
+        let report = other.handshake(&client, "localhost").await;
+        assert_eq!(report.kind, Some(HandshakeKind::Full));
+        assert_eq!(report.resumption, Resumption::UnknownKey);
+    }
+
+    async fn refused_by(rig: &Rig, client: TlsConnector, name: &str) -> Failure {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let name = ClientSideName::try_from(name.to_owned()).unwrap();
+        let (refused, _) = tokio::join!(rig.accept(ours), client.connect(name, theirs));
+        let report = refused.unwrap_err().report;
+        assert_exact(&report);
+        match report.outcome {
+            Outcome::Failed(failure) => failure,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn offers_that_miss_are_named() {
+        let rig = Rig::new(|policy| policy.versions = vec![ProtocolVersion::Tls13]);
+        let failure = refused_by(&rig, rig.client(&TLS12, false), "localhost").await;
+        assert_eq!(
+            (failure.class, failure.alert),
+            (FailureClass::NoSharedVersion, Some(70))
+        );
+
+        let rig = Rig::new(|_| {});
+        let failure = refused_by(&rig, rig.client(&TLS13, false), "other.example").await;
+        assert_eq!(
+            (failure.class, failure.alert),
+            (FailureClass::UnknownSni, Some(112))
+        );
+
+        let rig = Rig::new(|policy| {
+            policy.groups = [24].into_iter().filter_map(Group::by_code).collect();
+        });
+        let failure = refused_by(&rig, rig.client(&TLS13, false), "localhost").await;
+        assert_eq!(failure.class, FailureClass::NoSharedGroup);
+        assert_eq!(failure.phase, Phase::ServerFlight);
+
+        let rig = Rig::new(|policy| {
+            policy.cipher_suites = [0x1301, 0xc02f]
+                .into_iter()
+                .filter_map(CipherSuite::by_code)
+                .collect();
+        });
+        let failure = refused_by(&rig, rig.client(&TLS12, false), "localhost").await;
+        assert_eq!(failure.class, FailureClass::CertTypeMismatch);
+
+        let rig = Rig::new(|policy| policy.alpn = vec![Alpn::Http11]);
+        let failure = refused_by(&rig, rig.client(&TLS13, false), "localhost").await;
+        assert_eq!(
+            (failure.class, failure.alert),
+            (FailureClass::NoSharedAlpn, Some(120))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_client_that_rejects_the_certificate_says_so() {
+        for version in [&TLS12, &TLS13] {
+            let (rig, mut stranger) = (Rig::new(|_| {}), Rig::new(|_| {}));
+            stranger.roots = RootCertStore::empty();
+            let failure = refused_by(&rig, stranger.client(version, false), "localhost").await;
+            assert_eq!(failure.class, FailureClass::ClientRejectedCert, "{failure:?}");
+            assert_eq!(failure.side, crate::report::Side::Client);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_a_probe_and_half_a_hello_a_timeout() {
+        let rig = Rig::new(|_| {});
+        let (ours, theirs) = tokio::io::duplex(64);
+        let report = rig.accept(ours).await.unwrap_err().report;
+        assert_eq!(report.outcome, Outcome::Probe);
+        drop(theirs);
+
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        theirs.write_all(&[22, 3, 1, 0, 9, 1]).await.unwrap();
+        let report = rig.accept(ours).await.unwrap_err().report;
+        let Outcome::Failed(failure) = report.outcome else {
+            panic!()
+        };
+        assert_eq!(failure.class, FailureClass::Timeout);
+        assert_eq!(failure.phase, Phase::ClientHelloRead);
+    }
+
+    async fn answer_to(bytes: &[u8]) -> (FailureClass, Vec<u8>) {
+        let rig = Rig::new(|_| {});
+        let (ours, mut theirs) = tokio::io::duplex(4096);
+        theirs.write_all(bytes).await.unwrap();
+        let refused = rig.accept(ours).await.unwrap_err();
+        let Outcome::Failed(failure) = refused.report.outcome else {
+            panic!()
+        };
+        drop(refused.linger);
+        let mut answer = Vec::new();
+        theirs.read_to_end(&mut answer).await.unwrap();
+        (failure.class, answer)
+    }
+
+    #[tokio::test]
+    async fn what_is_no_tls_is_told_apart() {
+        let (class, answer) = answer_to(b"GET / HTTP/1.1\r\n\r\n").await;
+        assert_eq!(class, FailureClass::PlainHttp);
+        let text = String::from_utf8(answer).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 "));
+        assert!(head.contains(&format!("Content-Length: {}", body.len())));
+
+        assert_eq!(answer_to(b"SSH-2.0-x\r\n").await.0, FailureClass::NotTls);
+        assert_eq!(
+            answer_to(&[0x80, 0x2e, 1, 3, 1]).await.0,
+            FailureClass::NotTls
+        );
+        let (class, answer) = answer_to(&[23, 3, 3, 0, 1, 0]).await;
+        assert_eq!(class, FailureClass::ProtocolViolation);
+        assert_eq!(answer, alert::fatal(10));
+        let (class, answer) = answer_to(&[22, 3, 1, 0, 5, 1, 0, 0, 1, 3]).await;
+        assert_eq!(class, FailureClass::Malformed);
+        assert_eq!(answer, alert::fatal(50));
+    }
+}

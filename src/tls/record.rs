@@ -1,0 +1,496 @@
+//! The stream below rustls: one TLS record at a time during the handshake.
+//!
+//! A `RecordIo` has two lives. During the handshake it hands rustls at most one whole record a
+//! read, so the time from handing out a record to rustls's next IO call is the time rustls spent
+//! on it; it keeps the messages and the facts of the clear ones, and it enforces the handshake's
+//! one deadline, because errors give the stream back and a dropped future would not. Afterwards
+//! it passes bytes through, what it had read ahead first.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::clock::Clock;
+use super::transcript::Transcript;
+use crate::deadline::Deadline;
+use crate::report::Phase;
+use crate::telemetry::ListenerMetrics;
+
+/// A stream that knows TLS records.
+#[derive(Debug)]
+pub struct RecordIo<S> {
+    io: S,
+    life: Life,
+}
+
+#[derive(Debug)]
+enum Life {
+    Handshake(Box<Handshake>),
+    Streaming(Streaming),
+}
+
+/// What a handshake needs; freed when it is complete.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    pub(super) clock: Clock,
+    pub(super) transcript: Transcript,
+    pub(super) deadline: Deadline,
+    stage: Stage,
+    inbox: Inbox,
+    /// The kernel did not take all of our flight yet.
+    write_blocked: bool,
+}
+
+#[derive(Debug, Default)]
+struct Streaming {
+    /// What was read ahead during the handshake, and how much of it is served.
+    ahead: Vec<u8>,
+    served: usize,
+    /// Told of the first bytes after the handshake.
+    first: Option<(Instant, Arc<ListenerMetrics>)>,
+}
+
+/// How far the handshake is, as far as waits and writes need to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The first ClientHello is not whole yet.
+    ClientHello,
+    /// It is whole, and rustls reads it to tell what it asks for.
+    Accepting,
+    /// rustls works on a ClientHello, or our flight is going out.
+    ServerFlight,
+    /// HelloRetryRequest is out.
+    Retry,
+    /// Our flight is out, nothing of the client's yet.
+    ClientFlightWait,
+    /// The client's flight has begun.
+    ClientFlight,
+}
+
+/// Bytes of the client that rustls does not have yet.
+#[derive(Debug)]
+struct Inbox {
+    bytes: Vec<u8>,
+    /// Where the first byte is that was not handed out.
+    head: usize,
+    /// How much of the record at `head` is still to be handed out.
+    record_left: usize,
+    /// The peer has closed its side.
+    eof: bool,
+}
+
+/// The most that is read ahead: a ClientHello of 64 KiB in records, and one record more.
+const MAX_AHEAD: usize = 96 * 1024;
+/// Most ClientHellos fit; one with a post-quantum key share has about 1,800 bytes.
+const READ_SIZE: usize = 4096;
+/// The longest record body that anybody may send (RFC 5246 section 6.2.3).
+const MAX_RECORD: usize = 16384 + 2048;
+
+/// What reading the ClientHello came to.
+#[derive(Debug)]
+pub(super) enum FirstFlight {
+    /// The whole handshake message, with its header.
+    ClientHello(Vec<u8>),
+    /// The peer closed; `bytes` tells how much had come.
+    Closed { bytes: usize },
+    /// The first bytes are no TLS record.
+    NotTls(Vec<u8>),
+    /// A TLS record of this type, which cannot come first.
+    WrongRecord(u8),
+    /// The records or the message break the rules.
+    Malformed(&'static str),
+}
+
+impl<S> RecordIo<S> {
+    /// Begins a handshake on `io` that was accepted at `accepted`.
+    pub(super) fn new(io: S, accepted: Instant, deadline: Deadline) -> Self {
+        Self {
+            io,
+            life: Life::Handshake(Box::new(Handshake {
+                clock: Clock::start(accepted),
+                transcript: Transcript::new(accepted),
+                deadline,
+                stage: Stage::ClientHello,
+                inbox: Inbox {
+                    bytes: Vec::new(),
+                    head: 0,
+                    record_left: 0,
+                    eof: false,
+                },
+                write_blocked: false,
+            })),
+        }
+    }
+
+    /// The stream below.
+    pub const fn get_ref(&self) -> &S {
+        &self.io
+    }
+
+    /// The stream below. Reading or writing it directly breaks the TLS connection above.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.io
+    }
+
+    /// The stream below, without what was read ahead.
+    pub(super) fn into_inner(self) -> S {
+        self.io
+    }
+
+    /// The handshake's state, until [`RecordIo::finish`].
+    pub(super) fn handshake(&mut self) -> Option<&mut Handshake> {
+        match &mut self.life {
+            Life::Handshake(handshake) => Some(handshake),
+            Life::Streaming(_) => None,
+        }
+    }
+
+    /// Ends the first life. `first` is told how long the first bytes after it were in coming;
+    /// bytes that are here already count as none.
+    pub(super) fn finish(&mut self, first: Option<(Instant, Arc<ListenerMetrics>)>) {
+        let Life::Handshake(handshake) = &mut self.life else {
+            return;
+        };
+        let mut ahead = std::mem::take(&mut handshake.inbox.bytes);
+        ahead.drain(..handshake.inbox.head);
+        self.life = Life::Streaming(Streaming {
+            ahead,
+            served: 0,
+            first,
+        });
+    }
+}
+
+impl<S: AsyncRead + Unpin> RecordIo<S> {
+    /// Reads until the first ClientHello is whole, over however many records and segments it
+    /// comes. The bytes stay here for rustls to read again.
+    ///
+    /// # Errors
+    /// The stream's own; [`io::ErrorKind::TimedOut`] when the deadline has passed.
+    pub(super) async fn read_client_hello(&mut self) -> io::Result<FirstFlight> {
+        let Self {
+            io,
+            life: Life::Handshake(handshake),
+        } = self
+        else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        handshake
+            .clock
+            .enter(Phase::ClientHelloWait, Instant::now());
+        loop {
+            let first = handshake.inbox.bytes.is_empty();
+            let closed = std::future::poll_fn(|cx| handshake.fill(io, cx)).await?;
+            if closed {
+                return Ok(FirstFlight::Closed {
+                    bytes: handshake.inbox.bytes.len(),
+                });
+            }
+            if first {
+                handshake
+                    .clock
+                    .enter(Phase::ClientHelloRead, Instant::now());
+            }
+            if let Some(flight) = first_flight(&handshake.inbox.bytes) {
+                handshake.clock.enter(Phase::Select, Instant::now());
+                handshake.stage = Stage::Accepting;
+                return Ok(flight);
+            }
+        }
+    }
+}
+
+impl Handshake {
+    /// Reads more into the inbox; true at the end of the stream.
+    fn fill<S: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        if self.inbox.head == self.inbox.bytes.len() {
+            self.inbox.bytes.clear();
+            self.inbox.head = 0;
+        }
+        if self.inbox.bytes.len() >= MAX_AHEAD {
+            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+        }
+        let mut chunk = [0; READ_SIZE];
+        let mut buffer = ReadBuf::new(&mut chunk);
+        match Pin::new(io).poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) => {
+                self.inbox.bytes.extend_from_slice(buffer.filled());
+                self.inbox.eof = buffer.filled().is_empty();
+                Poll::Ready(Ok(self.inbox.eof))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => self.pending(cx),
+        }
+    }
+
+    /// `Pending`, unless the deadline has passed.
+    fn pending<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        ready!(self.deadline.poll_elapsed(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// rustls asks for bytes.
+    fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut now = Instant::now();
+        if self.stage == Stage::ServerFlight {
+            // rustls reads when its flight is written, or when the kernel takes no more of it.
+            self.stage = match self.transcript.server().retry_pending {
+                true => Stage::Retry,
+                false => Stage::ClientFlightWait,
+            };
+        }
+        loop {
+            if self.hand_out(out, now) {
+                return Poll::Ready(Ok(()));
+            }
+            self.clock.enter(self.wait_phase(), now);
+            if self.inbox.eof {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.fill(io, cx))?;
+            now = Instant::now();
+            if !self.inbox.eof && self.stage == Stage::ClientFlightWait {
+                self.clock.enter(Phase::ClientFlightRead, now);
+                self.stage = Stage::ClientFlight;
+            }
+        }
+    }
+
+    /// The phase of waiting for the next record.
+    const fn wait_phase(&self) -> Phase {
+        match self.stage {
+            _ if self.write_blocked => self.write_phase(),
+            Stage::ClientHello | Stage::Accepting => Phase::ClientHelloRead,
+            Stage::Retry => Phase::RetryWait,
+            Stage::ServerFlight | Stage::ClientFlightWait => Phase::ClientFlightWait,
+            Stage::ClientFlight => Phase::ClientFlightRead,
+        }
+    }
+
+    const fn write_phase(&self) -> Phase {
+        match self.stage {
+            Stage::ClientFlight => Phase::ServerFinishWrite,
+            _ => Phase::ServerFlightWrite,
+        }
+    }
+
+    /// Whether the peer has sent nothing at all.
+    pub(super) const fn nothing_came(&self) -> bool {
+        matches!(self.stage, Stage::ClientHello) && self.inbox.bytes.is_empty()
+    }
+
+    /// The driver lets rustls work on the ClientHello.
+    pub(super) fn begin_server_flight(&mut self) {
+        self.clock.hand_over(Phase::ServerFlight, Instant::now());
+        self.stage = Stage::ServerFlight;
+    }
+
+    /// After the last record of the client's flight rustls looks for more before it says that it
+    /// is done: that look was no wait for the client.
+    pub(super) fn end_client_flight(&mut self) {
+        if self.stage == Stage::ClientFlight && self.clock.phase() == Phase::ClientFlightRead {
+            self.clock.relabel(Phase::ClientFinished);
+        }
+    }
+
+    /// Gives rustls the record at the head if it is whole, or what is left of it.
+    fn hand_out(&mut self, out: &mut ReadBuf<'_>, now: Instant) -> bool {
+        if self.inbox.record_left == 0 {
+            let bytes = self.inbox.bytes.get(self.inbox.head..).unwrap_or_default();
+            let Some(length) = record_length(bytes) else {
+                return false;
+            };
+            self.inbox.record_left = length;
+            self.transcript.record_in(&bytes[..length], now);
+            let phase = match self.stage {
+                Stage::ClientHello | Stage::Accepting => Phase::Select,
+                Stage::ServerFlight | Stage::Retry => Phase::ServerFlight,
+                Stage::ClientFlightWait | Stage::ClientFlight => {
+                    self.stage = Stage::ClientFlight;
+                    Phase::ClientFinished
+                }
+            };
+            self.clock.hand_over(phase, now);
+        }
+        let start = self.inbox.head;
+        let length = self.inbox.record_left.min(out.remaining());
+        out.put_slice(&self.inbox.bytes[start..start + length]);
+        self.inbox.head += length;
+        self.inbox.record_left -= length;
+        true
+    }
+
+    /// rustls writes: its work is done, the kernel's begins.
+    fn begin_write(&mut self) {
+        self.end_client_flight();
+        if self.stage == Stage::Retry {
+            self.stage = Stage::ServerFlight;
+        }
+        self.clock.enter(self.write_phase(), Instant::now());
+    }
+}
+
+/// The length of the record at the start of `bytes`, once it is whole. Bytes that are no record
+/// count as one, for rustls to refuse.
+fn record_length(bytes: &[u8]) -> Option<usize> {
+    let header = match bytes {
+        [] => return None,
+        [kind, ..] if !(20..=24).contains(kind) => return Some(bytes.len()),
+        _ => bytes.get(..5)?,
+    };
+    let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+    if length > MAX_RECORD || header[1] != 3 {
+        return Some(bytes.len());
+    }
+    (bytes.len() >= 5 + length).then_some(5 + length)
+}
+
+/// Judges what came first; `None` while the ClientHello is not whole.
+fn first_flight(bytes: &[u8]) -> Option<FirstFlight> {
+    let mut message = Vec::new();
+    let mut rest = bytes;
+    loop {
+        match rest {
+            [] => return None,
+            [22, ..] => {}
+            // Once one record was a handshake record, this is TLS that breaks its rules.
+            _ if !message.is_empty() => {
+                return Some(FirstFlight::Malformed(
+                    "another record type inside the ClientHello",
+                ));
+            }
+            [20 | 21 | 23 | 24] => return None,
+            [kind @ (20 | 21 | 23 | 24), 3, ..] => return Some(FirstFlight::WrongRecord(*kind)),
+            _ => return Some(FirstFlight::NotTls(bytes.to_vec())),
+        }
+        if rest.get(1).is_some_and(|&major| major != 3) {
+            return Some(FirstFlight::NotTls(bytes.to_vec()));
+        }
+        let header = rest.get(..5)?;
+        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+        if length == 0 {
+            return Some(FirstFlight::Malformed("an empty handshake record"));
+        }
+        if length > MAX_RECORD {
+            return Some(FirstFlight::Malformed("a record longer than TLS allows"));
+        }
+        let body = rest.get(5..(5 + length).min(rest.len()))?;
+        message.extend_from_slice(body);
+        if let Some(&[_, a, b, c]) = message.get(..4) {
+            let whole =
+                4 + usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(usize::MAX - 4);
+            if whole > 4 + 65535 {
+                return Some(FirstFlight::Malformed("a ClientHello longer than 64 KiB"));
+            }
+            if message.len() >= whole && rest.len() >= 5 + length {
+                message.truncate(whole);
+                return Some(FirstFlight::ClientHello(message));
+            }
+        }
+        rest = rest.get(5 + length..)?;
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for RecordIo<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match &mut this.life {
+            Life::Handshake(handshake) => handshake.poll_read(&mut this.io, cx, out),
+            Life::Streaming(streaming) => {
+                if let Some(ahead) = streaming
+                    .ahead
+                    .get(streaming.served..)
+                    .filter(|a| !a.is_empty())
+                {
+                    let length = ahead.len().min(out.remaining());
+                    out.put_slice(&ahead[..length]);
+                    streaming.served += length;
+                    if streaming.served == streaming.ahead.len() {
+                        streaming.ahead = Vec::new();
+                        streaming.served = 0;
+                    }
+                    if let Some((_, metrics)) = streaming.first.take() {
+                        metrics.first_request_wait(std::time::Duration::ZERO);
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                let before = out.filled().len();
+                ready!(Pin::new(&mut this.io).poll_read(cx, out))?;
+                if out.filled().len() > before
+                    && let Some((since, metrics)) = streaming.first.take()
+                {
+                    metrics.first_request_wait(since.elapsed());
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for RecordIo<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let Life::Handshake(handshake) = &mut this.life else {
+            return Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        };
+        handshake.begin_write();
+        let result = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        handshake.write_blocked = result.is_pending();
+        match result {
+            Poll::Ready(Ok(written)) => {
+                let now = Instant::now();
+                let mut left = written;
+                for slice in slices {
+                    let length = left.min(slice.len());
+                    handshake.transcript.bytes_out(&slice[..length], now);
+                    left -= length;
+                }
+                Poll::Ready(Ok(written))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => handshake.pending(cx),
+        }
+    }
+
+    /// Without this rustls would write each record of a flight by itself.
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}

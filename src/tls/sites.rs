@@ -1,0 +1,135 @@
+//! Which certificate and policy a client gets, by the server name it sends.
+
+use std::sync::Arc;
+
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::server::ServerConfig;
+
+use super::certificates::LoadedCertificate;
+use super::hello::{ClientHello, ServerName};
+use super::policy::TlsPolicy;
+use crate::config::SniAction;
+use crate::host::{HostMap, HostPattern};
+use crate::report::ServerNameLabel;
+
+/// What one listener serves: its names, and the site for clients without a known one.
+#[derive(Debug)]
+pub struct Sites {
+    named: HostMap<(Arc<str>, Arc<Site>)>,
+    default: Arc<Site>,
+    policy: Arc<TlsPolicy>,
+}
+
+/// One certificate under one policy.
+#[derive(Debug)]
+pub struct Site {
+    config: Arc<ServerConfig>,
+    policy: Arc<TlsPolicy>,
+    certificate: Arc<LoadedCertificate>,
+}
+
+/// The answer to a server name.
+#[derive(Debug)]
+pub(super) enum Choice {
+    /// Serve this site.
+    Site(Arc<Site>),
+    /// The name is not configured, and the policy refuses such.
+    UnknownName,
+    /// No name was sent, and the policy refuses that.
+    MissingName,
+}
+
+impl Site {
+    /// `certificate` under `policy`.
+    ///
+    /// # Errors
+    /// rustls's own.
+    pub fn new(
+        certificate: Arc<LoadedCertificate>,
+        policy: Arc<TlsPolicy>,
+    ) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            config: policy.server_config(certificate.clone())?,
+            policy,
+            certificate,
+        })
+    }
+
+    /// The rustls configuration.
+    pub(super) const fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
+    /// The policy.
+    #[must_use]
+    pub const fn policy(&self) -> &Arc<TlsPolicy> {
+        &self.policy
+    }
+
+    /// The certificate.
+    #[must_use]
+    pub const fn certificate(&self) -> &Arc<LoadedCertificate> {
+        &self.certificate
+    }
+}
+
+impl Sites {
+    /// A listener's sites: `default` for clients without a known name, `policy` says whether such
+    /// are served at all.
+    #[must_use]
+    pub fn new(default: Arc<Site>, policy: Arc<TlsPolicy>) -> Self {
+        Self {
+            named: HostMap::new(),
+            default,
+            policy,
+        }
+    }
+
+    /// Serves `site` under `name`. The first certificate of a name keeps it; false when the name
+    /// was taken.
+    pub fn add(&mut self, name: &HostPattern, site: Arc<Site>) -> bool {
+        if self.named.get_pattern_mut(name).is_some() {
+            return false;
+        }
+        let label: Arc<str> = name.to_string().into();
+        self.named.insert(name, (label, site));
+        true
+    }
+
+    /// The listener's policy, which holds until a name has chosen another.
+    #[must_use]
+    pub const fn policy(&self) -> &Arc<TlsPolicy> {
+        &self.policy
+    }
+
+    /// The site for a client, and the label of its server name.
+    pub(super) fn choose(&self, hello: &ClientHello) -> (Choice, ServerNameLabel) {
+        match &hello.server_name {
+            ServerName::Name(name) => match self.named.find(name) {
+                Some((label, site)) => (
+                    Choice::Site(site.clone()),
+                    ServerNameLabel::Configured(label.clone()),
+                ),
+                None => (
+                    self.fallback(self.policy.spec().unknown_sni, Choice::UnknownName),
+                    ServerNameLabel::Other,
+                ),
+            },
+            ServerName::Invalid => (
+                self.fallback(self.policy.spec().unknown_sni, Choice::UnknownName),
+                ServerNameLabel::Other,
+            ),
+            ServerName::None => (
+                self.fallback(self.policy.spec().missing_sni, Choice::MissingName),
+                ServerNameLabel::None,
+            ),
+        }
+    }
+
+    fn fallback(&self, action: SniAction, refusal: Choice) -> Choice {
+        match action {
+            SniAction::DefaultCertificate => Choice::Site(self.default.clone()),
+            SniAction::Reject => refusal,
+        }
+    }
+}
