@@ -29,7 +29,8 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
-    pub(crate) const ALL: [Self; 4] = [Self::Full12, Self::Resumed12, Self::Full13, Self::Resumed13];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Full12, Self::Resumed12, Self::Full13, Self::Resumed13];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod demo;
+mod descriptors;
 mod dev;
 mod exit;
 mod reload;

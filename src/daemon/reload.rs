@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::config::{self, Diagnostics, Loaded};
 use crate::drain::{self, Drain, DrainSender};
-use crate::server::{Acceptor, BindError, ServerContext, bind};
+use crate::server::{Acceptor, BindError, ServerContext, backlog, bind};
 use crate::snapshot::Snapshot;
 
 /// The listeners that run.
@@ -23,6 +23,7 @@ pub(super) struct Listeners {
 #[derive(Debug)]
 struct Running {
     spec: config::Listener,
+    listener: Arc<TcpListener>,
     stop: DrainSender,
 }
 
@@ -74,22 +75,17 @@ impl Listeners {
         next.announce(metrics);
         context.permits.resize(loaded.config.limits.connections);
         context.snapshot.store(Arc::new(next));
-        // New ones start before old ones stop.
-        let kept = |running: &Running| {
-            loaded
-                .config
-                .listeners
-                .iter()
-                .any(|spec| same(spec, &running.spec))
-        };
-        let (kept, removed) = std::mem::take(&mut self.running)
+        // New loops start before old ones stop.
+        let wanted = &loaded.config.listeners;
+        let unchanged = |own: &Running| wanted.iter().any(|spec| same(spec, &own.spec));
+        let (kept, replaced) = std::mem::take(&mut self.running)
             .into_iter()
-            .partition(kept);
+            .partition(unchanged);
         self.running = kept;
         for (spec, listener) in bound {
             self.start(spec, listener);
         }
-        drop::<Vec<Running>>(removed);
+        drop::<Vec<Running>>(replaced);
         Ok(())
     }
 
@@ -98,25 +94,46 @@ impl Listeners {
         self.running.clear();
     }
 
+    /// A socket for each listener that is new or changed: a running one where the address is the
+    /// same, whatever else changed.
     fn bind_new(
         &self,
         config: &config::Config,
-    ) -> Result<Vec<(config::Listener, TcpListener)>, BindError> {
+    ) -> Result<Vec<(config::Listener, Arc<TcpListener>)>, BindError> {
+        let changed =
+            |spec: &&config::Listener| !self.running.iter().any(|own| same(spec, &own.spec));
         config
             .listeners
             .iter()
-            .filter(|spec| !self.running.iter().any(|running| same(spec, &running.spec)))
-            .map(|spec| Ok((spec.clone(), bind(spec.address, spec.backlog)?)))
+            .filter(changed)
+            .map(|spec| {
+                let own = self
+                    .running
+                    .iter()
+                    .find(|own| own.spec.address == spec.address);
+                let socket = match own {
+                    Some(own) => {
+                        backlog(&own.listener, spec.backlog);
+                        own.listener.clone()
+                    }
+                    None => Arc::new(bind(spec.address, spec.backlog)?),
+                };
+                Ok((spec.clone(), socket))
+            })
             .collect()
     }
 
-    fn start(&mut self, spec: config::Listener, listener: TcpListener) {
+    fn start(&mut self, spec: config::Listener, listener: Arc<TcpListener>) {
         let address = listener.local_addr().unwrap_or(spec.address);
         tracing::info!(listener = %spec.name, %address, "listening");
         let (stop, stopped) = drain::channel();
-        let acceptor = Acceptor::new(listener, spec.name.clone(), self.context.clone());
+        let acceptor = Acceptor::new(listener.clone(), spec.name.clone(), self.context.clone());
         tokio::spawn(acceptor.run(stopped, self.drain.clone()));
-        self.running.push(Running { spec, stop });
+        self.running.push(Running {
+            spec,
+            listener,
+            stop,
+        });
     }
 }
 
@@ -126,7 +143,7 @@ impl Drop for Running {
     }
 }
 
-/// Whether the same socket serves both.
+/// Whether the same accept loop serves both. What is spoken comes with each generation.
 fn same(a: &config::Listener, b: &config::Listener) -> bool {
     a.name == b.name && a.address == b.address && a.backlog == b.backlog
 }

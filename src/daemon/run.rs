@@ -7,8 +7,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::cli::complain;
+use super::descriptors;
 use super::exit::Exit;
-use super::reload::Listeners;
+use super::reload::{Listeners, ReloadError};
 use super::runtime;
 use super::shutdown::shutdown;
 use super::signals::{Request, Signals};
@@ -83,6 +84,7 @@ async fn serve(
     };
     first.announce(&telemetry.metrics);
     let connections = loaded.config.limits.connections;
+    descriptors::raise(connections);
     let mut shutdown_spec = loaded.config.shutdown.clone();
     let snapshot = Arc::new(ArcSwap::from_pointee(first));
     let context = Arc::new(ServerContext::new(snapshot, telemetry.clone(), connections));
@@ -116,7 +118,7 @@ async fn serve(
         match signals.next().await {
             Request::Reload => {
                 let applied = reload()
-                    .map_err(super::reload::ReloadError::Config)
+                    .map_err(ReloadError::Config)
                     .and_then(|next| listeners.apply(&next).map(|()| next));
                 telemetry.metrics.config_reload(applied.is_ok());
                 match applied {
@@ -130,8 +132,25 @@ async fn serve(
                             }
                         }
                     }
+                    Err(ReloadError::Config(diagnostics)) => {
+                        for item in &diagnostics.items {
+                            let at = item
+                                .location
+                                .and_then(|at| diagnostics.sources.position(at));
+                            let at = at.map(|at| at.to_string()).unwrap_or_default();
+                            tracing::error!(
+                                at,
+                                error = item.message,
+                                help = item.help,
+                                "configuration error"
+                            );
+                        }
+                        let errors = diagnostics.items.len();
+                        tracing::error!(errors, "reload failed: the old configuration serves on");
+                    }
                     Err(error) => {
-                        tracing::error!(error = %chain(&error), "reload failed: the old configuration serves on");
+                        let error = chain(&error);
+                        tracing::error!(error, "reload failed: the old configuration serves on");
                     }
                 }
             }

@@ -16,6 +16,9 @@ pub(super) enum ProxyError {
     /// The target is longer than `limits.request_line` lets it be.
     #[error("the request line is longer than limits.request_line")]
     RequestLine,
+    /// More fields than `limits.request_header_count` or more bytes than `limits.request_headers`.
+    #[error("the request has more fields than limits.request_headers lets it have")]
+    RequestHeaders,
     /// Whom or what the request is for is missing or ambiguous.
     #[error("the request's target is not valid")]
     Target(#[source] TargetError),
@@ -39,6 +42,7 @@ impl ProxyError {
         match self {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestLine => StatusCode::URI_TOO_LONG,
+            Self::RequestHeaders => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Target(_) => StatusCode::BAD_REQUEST,
             Self::Fields(error) => match error {
                 FieldError::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
@@ -64,6 +68,7 @@ impl ProxyError {
         match self {
             Self::Method(_) => "method_not_allowed",
             Self::RequestLine => "request_line_too_long",
+            Self::RequestHeaders => "request_headers_too_large",
             Self::Target(_) => "bad_target",
             Self::Fields(FieldError::TransferEncoding) => "transfer_encoding",
             Self::Fields(FieldError::Expect) => "expectation",

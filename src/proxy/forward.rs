@@ -32,6 +32,12 @@ pub(super) async fn forward(
     if request_line(&head) > config.limits.request_line {
         return Err(ProxyError::RequestLine);
     }
+    let limits = &config.limits;
+    if head.headers.len() > limits.request_header_count
+        || headers::size(&head.headers) > limits.request_headers
+    {
+        return Err(ProxyError::RequestHeaders);
+    }
     let length = body_length(&incoming);
     headers::check_request(&head.headers, length).map_err(ProxyError::Fields)?;
     let target = Target::read(head.version, &head.method, &head.uri, &head.headers)

@@ -88,6 +88,14 @@ impl ClientFields {
     }
 }
 
+/// The size of all fields as HTTP/1.1 writes them: names, values, `: ` and line ends.
+pub(super) fn size(fields: &HeaderMap) -> usize {
+    fields
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum()
+}
+
 /// Checks the fields that decide where a request ends, before anything is forwarded.
 ///
 /// # Errors

@@ -11,12 +11,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::connection::{self, ServerContext};
 use crate::drain::Drain;
 use crate::report::Peer;
+use crate::snapshot::ListenerState;
 use crate::tls::Incoming;
 
 /// One listener's accept loop.
 #[derive(Debug)]
 pub struct Acceptor {
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     name: Arc<str>,
     context: Arc<ServerContext>,
 }
@@ -33,6 +34,8 @@ pub struct ConnectionPermits {
 
 /// The longest pause after an error that leaves no descriptors or memory.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// So long without an error, and a row of them is over.
+const CALM: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// How an accept error is met.
@@ -96,7 +99,11 @@ impl ConnectionPermits {
 impl Acceptor {
     /// A loop for `listener`, which the configuration calls `name`.
     #[must_use]
-    pub const fn new(listener: TcpListener, name: Arc<str>, context: Arc<ServerContext>) -> Self {
+    pub const fn new(
+        listener: Arc<TcpListener>,
+        name: Arc<str>,
+        context: Arc<ServerContext>,
+    ) -> Self {
         Self {
             listener,
             name,
@@ -105,17 +112,16 @@ impl Acceptor {
     }
 
     /// Accepts until `stop` is signaled. Connections go on; they hold `drain`.
+    ///
+    /// A loop takes its permit when it has a connection to use it for: taken before, each idle
+    /// listener would keep one from the others. So one accepted connection a listener may wait
+    /// for a permit; all others wait in the backlog.
     pub async fn run(self, mut stop: Drain, drain: Drain) {
-        let mut pause = FIRST_PAUSE;
-        let mut complained = false;
+        let mut trouble = Trouble::default();
+        // A reload may remove the listener while a connection is in our hands: it is served as
+        // of before.
+        let mut state = None;
         loop {
-            let permit = tokio::select! {
-                biased;
-                () = stop.signaled() => return,
-                permit = self.context.permits.acquire() => permit,
-            };
-            // The semaphore is never closed.
-            let Some(permit) = permit else { return };
             let accepted = tokio::select! {
                 biased;
                 () = stop.signaled() => return,
@@ -123,12 +129,17 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    if complained {
-                        tracing::info!(listener = %self.name, "accepting again");
-                        complained = false;
-                        pause = FIRST_PAUSE;
+                    let permit = tokio::select! {
+                        biased;
+                        () = stop.signaled() => return,
+                        permit = self.context.permits.acquire() => permit,
+                    };
+                    // The semaphore is never closed.
+                    let Some(permit) = permit else { return };
+                    self.serve(stream, Peer::Tcp(peer), permit, drain.clone(), &mut state);
+                    if let Some(errors) = trouble.over(Instant::now()) {
+                        tracing::info!(listener = %self.name, errors, "accepting again");
                     }
-                    self.serve(stream, Peer::Tcp(peer), permit, drain.clone());
                 }
                 Err(error) => {
                     let fault = AcceptFault::of(&error);
@@ -139,27 +150,34 @@ impl Acceptor {
                         tracing::debug!(listener = %self.name, %error, "accept failed");
                         continue;
                     }
-                    if !complained {
+                    let (first, pause) = trouble.more(Instant::now());
+                    if first {
                         tracing::error!(
                             listener = %self.name, %error, class = fault.name(),
-                            "cannot accept: pausing between tries; raise LimitNOFILE or lower limits.connections"
+                            "cannot accept: pausing between tries; {}", fault.remedy()
                         );
-                        complained = true;
                     }
                     tokio::select! {
                         () = stop.signaled() => return,
                         () = tokio::time::sleep(pause) => {}
                     }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit, drain: Drain) {
-        let snapshot = self.context.snapshot.load();
-        // A reload removed the listener and its loop is about to stop.
-        let Some(listener) = snapshot.listener(&self.name).cloned() else {
+    fn serve(
+        &self,
+        stream: TcpStream,
+        peer: Peer,
+        permit: OwnedSemaphorePermit,
+        drain: Drain,
+        state: &mut Option<Arc<ListenerState>>,
+    ) {
+        if let Some(current) = self.context.snapshot.load().listener(&self.name) {
+            *state = Some(current.clone());
+        }
+        let Some(listener) = state.clone() else {
             return;
         };
         let incoming = Incoming {
@@ -180,7 +198,46 @@ impl Acceptor {
     }
 }
 
+/// A row of errors: told once at its start and once when it is over.
+#[derive(Debug, Default)]
+struct Trouble {
+    errors: u64,
+    last: Option<Instant>,
+}
+
+impl Trouble {
+    /// One more error: whether it is the first of a row, and how long to pause.
+    fn more(&mut self, now: Instant) -> (bool, Duration) {
+        let first = self.errors == 0;
+        self.errors += 1;
+        self.last = Some(now);
+        let doublings = u32::try_from(self.errors.min(8)).unwrap_or(8) - 1;
+        (
+            first,
+            (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE),
+        )
+    }
+
+    /// A connection was accepted: how many errors there were, if the row is over. While
+    /// descriptors come and go one by one, it is not.
+    fn over(&mut self, now: Instant) -> Option<u64> {
+        let last = self.last?;
+        if now.saturating_duration_since(last) < CALM {
+            return None;
+        }
+        self.last = None;
+        Some(std::mem::take(&mut self.errors))
+    }
+}
+
 impl AcceptFault {
+    const fn remedy(self) -> &'static str {
+        match self {
+            Self::Exhausted => "raise LimitNOFILE or lower limits.connections",
+            Self::Connection | Self::Unexpected => "the listener is kept",
+        }
+    }
+
     fn of(error: &io::Error) -> Self {
         // EMFILE 24, ENFILE 23, ENOMEM 12, ENOBUFS 105 have no kinds of their own.
         match error.raw_os_error() {
@@ -222,6 +279,23 @@ mod tests {
         assert_eq!(of(103), AcceptFault::Connection);
         assert_eq!(of(113), AcceptFault::Connection);
         assert_eq!(of(22), AcceptFault::Unexpected);
+    }
+
+    #[test]
+    fn a_row_of_errors_is_told_once() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut trouble = Trouble::default();
+        assert_eq!(trouble.over(at(0)), None);
+        assert_eq!(trouble.more(at(0)), (true, FIRST_PAUSE));
+        assert_eq!(trouble.over(at(5)), None);
+        assert_eq!(trouble.more(at(10)), (false, FIRST_PAUSE * 2));
+        for _ in 0..100 {
+            assert!(trouble.more(at(20)).1 <= LONGEST_PAUSE);
+        }
+        assert_eq!(trouble.over(at(9_000)), None);
+        assert_eq!(trouble.over(at(10_020)), Some(102));
+        assert_eq!(trouble.over(at(10_021)), None);
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 //! task asks for the next due time after every poll.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::Timeouts;
@@ -23,11 +23,20 @@ pub(super) struct Activity {
     head_since: AtomicU64,
     /// Since when the kernel takes nothing of us; 0: it does.
     blocked_since: AtomicU64,
+    /// The body of a response failed on its way.
+    response_broke: AtomicBool,
 }
 
 /// A request that is being answered.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<Activity>);
+
+impl InFlight {
+    /// The body of its response failed.
+    pub(super) fn broke(&self) {
+        self.0.broke();
+    }
+}
 
 /// Which timer is due next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +65,7 @@ impl Activity {
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
+            response_broke: AtomicBool::new(false),
         })
     }
 
@@ -83,6 +93,16 @@ impl Activity {
             (false, 1..) => self.blocked_since.store(0, Ordering::Release),
             _ => {}
         }
+    }
+
+    /// The body of a response failed on its way.
+    pub(super) fn broke(&self) {
+        self.response_broke.store(true, Ordering::Release);
+    }
+
+    /// Whether the body of a response failed.
+    pub(super) fn response_broke(&self) -> bool {
+        self.response_broke.load(Ordering::Acquire)
     }
 
     /// The next timer; `None` while the upstream has the word. `heads` is whether bytes begin a

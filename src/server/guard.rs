@@ -158,7 +158,14 @@ impl<B: Body> Body for NotedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        let frame = this.body.poll_frame(cx);
+        if let Poll::Ready(Some(Err(_))) = &frame
+            && let Some(in_flight) = this.in_flight
+        {
+            in_flight.broke();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

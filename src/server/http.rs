@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::activity::{Activity, Due};
 use super::guard::{Guard, Noted};
-use super::linger::linger;
+use super::linger::{Abort, linger};
 use crate::config::{Config, Timeouts};
 use crate::deadline::Deadline;
 use crate::drain::Drain;
@@ -50,7 +50,7 @@ const MIN_BUFFER: usize = 8192;
 /// Serves HTTP/1.1 until the connection ends.
 pub(super) async fn serve_h1<S>(io: S, service: ProxyService, config: &Config, drain: Drain) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Abort,
 {
     let activity = Activity::new(Instant::now());
     let (timeouts, limits) = (&config.timeouts, &config.limits);
@@ -65,13 +65,18 @@ where
         .half_close(false);
     let guard = TokioIo::new(Guard::new(io, activity.clone()));
     let mut connection = builder.serve_connection(guard, Noted::new(service, activity.clone()));
+    let ended = activity.clone();
     let mut timers = TimerTable::new(activity, timeouts, true);
     let end = timers
         .drive(&mut connection, drain, |connection| {
             Pin::new(connection).graceful_shutdown()
         })
         .await;
-    if end == End::Deadline("timeouts.request_header") {
+    if end == End::Broken && ended.response_broke() {
+        // To an HTTP/1.0 client the end of the connection is the end of the body: it must not look
+        // like one that is complete.
+        connection.into_parts().io.into_inner().get_mut().abort();
+    } else if end == End::Deadline("timeouts.request_header") {
         let mut io = connection.into_parts().io.into_inner();
         let told = io.get_mut().write_all(REQUEST_TIMEOUT);
         if matches!(tokio::time::timeout(GOODBYE, told).await, Ok(Ok(()))) {
@@ -174,6 +179,8 @@ impl<'a> TimerTable<'a> {
                 None => {
                     draining = true;
                     ask(connection);
+                    // A client that has asked nothing yet would be waited for: not for long.
+                    self.goodbye = Some(("shutdown", Instant::now() + GOODBYE));
                 }
             }
         }
@@ -215,11 +222,15 @@ impl<'a> TimerTable<'a> {
                     self.say_goodbye("timeouts.connection_max_age", now, cx);
                     ask(connection);
                 }
-                (Some((name, at)), Some(_)) if at <= now => {
+                (Some((name, at)), Some(Due::KeepAlive(_) | Due::RequestHeader(_)))
+                    if at <= now =>
+                {
                     return Poll::Ready(End::Deadline(name));
                 }
-                // Open requests are let finish.
-                (Some((name, at)), None) if at <= now => self.goodbye = Some((name, now + GOODBYE)),
+                // Open requests are let finish; their clients have deadlines of their own.
+                (Some((name, at)), None | Some(Due::ResponseIdle(_))) if at <= now => {
+                    self.goodbye = Some((name, now + GOODBYE));
+                }
                 _ => {}
             }
             self.sleep.reset(self.next(due));

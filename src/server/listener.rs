@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 
 /// Why an address cannot be listened on.
@@ -39,9 +39,17 @@ pub fn bind(address: SocketAddr, backlog: u32) -> Result<TcpListener, BindError>
     bound().map_err(|source| BindError { address, source })
 }
 
+/// Changes the backlog of a socket that listens; Linux allows it at any time (listen(2)).
+pub fn backlog(listener: &TcpListener, backlog: u32) {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    if let Err(error) = SockRef::from(listener).listen(backlog) {
+        tracing::warn!(%error, "backlog not changed");
+    }
+}
+
 fn hint(error: &std::io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => ": another process listens there (`ss -ltnp` shows which)",
+        std::io::ErrorKind::AddrInUse => ": another socket listens there (`ss -ltnp` shows whose)",
         std::io::ErrorKind::PermissionDenied => {
             ": ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the unit)"
         }
@@ -59,7 +67,7 @@ mod tests {
         let first = bind(([127, 0, 0, 1], 0).into(), 16).unwrap();
         let error = bind(first.local_addr().unwrap(), 16).unwrap_err();
         assert!(
-            error.to_string().contains("another process listens there"),
+            error.to_string().contains("another socket listens there"),
             "{error}"
         );
     }

@@ -10,4 +10,4 @@ mod listener;
 
 pub use accept::{Acceptor, ConnectionPermits};
 pub use connection::ServerContext;
-pub use listener::{BindError, bind};
+pub use listener::{BindError, backlog, bind};

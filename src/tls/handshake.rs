@@ -14,15 +14,16 @@ use tokio_rustls::rustls::{self, ServerConnection};
 use tokio_rustls::server::TlsStream;
 
 use super::diagnosis::{self, Scene};
+use super::first_flight::{FirstFlight, looks_like_http};
 use super::hello::ClientHello;
-use super::record::{FirstFlight, FirstRequest, RecordIo};
+use super::record::{FirstRequest, RecordIo};
 use super::sites::{Choice, Site, Sites};
 use super::{alert, work::SessionFacts};
 use crate::config::{Alpn, CipherSuite, Group};
 use crate::deadline::Deadline;
 use crate::report::{
-    ConnectionId, Failure, FailureClass, FalseStart, HandshakeKind, HandshakeReport, Outcome, Peer,
-    ProtocolVersion, Resumption, ServerNameLabel,
+    ConnectionId, Direction, Failure, FailureClass, FalseStart, HandshakeKind, HandshakeReport,
+    Message, Outcome, Peer, ProtocolVersion, Resumption, ServerNameLabel, Side,
 };
 use crate::telemetry::ListenerMetrics;
 
@@ -284,6 +285,10 @@ impl Facts<'_> {
             alert_sent: transcript.alert_sent(),
             elapsed: total,
         });
+        let mut messages = transcript.take_messages();
+        if let Outcome::Failed(failure) = &outcome {
+            name_encrypted_alerts(&mut messages, failure);
+        }
         let kind = match connection.and_then(|connection| connection.handshake_kind()) {
             Some(rustls::HandshakeKind::Resumed) => Some(HandshakeKind::Resumed),
             Some(_) if server.resumed => Some(HandshakeKind::Resumed),
@@ -332,8 +337,39 @@ impl Facts<'_> {
             total,
             phases,
             parts,
-            messages: transcript.take_messages(),
+            messages,
         }
+    }
+}
+
+/// An encrypted alert looks like any other record; the failure tells that it was one, and which
+/// (RFC 8446 section 5.2: inner content of two bytes, its type, and the tag).
+fn name_encrypted_alerts(messages: &mut [Message], failure: &Failure) {
+    const ENCRYPTED_ALERT: u32 = 5 + 2 + 1 + 16;
+    let last = |messages: &mut [Message], direction, name| {
+        let message = messages
+            .iter_mut()
+            .rev()
+            .find(|message| message.direction == direction);
+        if let Some(message) = message
+            && message.bytes == ENCRYPTED_ALERT
+        {
+            message.name = name;
+        }
+    };
+    last(messages, Direction::Out, "Alert");
+    match (failure.side, failure.class) {
+        (Side::Client, _) => last(messages, Direction::In, "Alert"),
+        (_, FailureClass::DecryptError) => {
+            let bad = messages
+                .iter_mut()
+                .rev()
+                .find(|message| message.direction == Direction::In);
+            if let Some(message) = bad {
+                message.name = "(undecryptable)";
+            }
+        }
+        _ => {}
     }
 }
 
@@ -352,26 +388,6 @@ where
     let text = format!("the first bytes are no TLS: \"{}\"", shown.escape_ascii());
     let failure = diagnosis::of_first_bytes(FailureClass::NotTls, None, text);
     facts.refused(io, Outcome::Failed(failure), false)
-}
-
-/// Whether bytes are, or can become, the start of an HTTP request line.
-fn looks_like_http(bytes: &[u8]) -> bool {
-    const STARTS: [&[u8]; 10] = [
-        b"GET ",
-        b"POST ",
-        b"HEAD ",
-        b"PUT ",
-        b"DELETE ",
-        b"OPTIONS ",
-        b"PATCH ",
-        b"CONNECT ",
-        b"TRACE ",
-        b"PRI * HTTP/2",
-    ];
-    STARTS.iter().any(|start| {
-        let length = start.len().min(bytes.len());
-        bytes[..length] == start[..length]
-    })
 }
 
 /// What became of the client's offer to resume, from the offer and from what was looked up.
@@ -427,7 +443,7 @@ mod tests {
 
     use super::*;
     use crate::config::{CertificatePair, PemSource, Policy, SniAction};
-    use crate::report::{Direction, Phase};
+    use crate::report::Phase;
     use crate::tls::{LoadedCertificate, TlsPolicy};
 
     struct Rig {
@@ -701,7 +717,7 @@ mod tests {
                 FailureClass::ClientRejectedCert,
                 "{failure:?}"
             );
-            assert_eq!(failure.side, crate::report::Side::Client);
+            assert_eq!(failure.side, Side::Client);
         }
     }
 

@@ -6,6 +6,7 @@ mod alert;
 mod certificates;
 mod clock;
 mod diagnosis;
+mod first_flight;
 mod handshake;
 mod hello;
 mod hooks;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock::Clock;
+use super::first_flight::{Assembly, FirstFlight, MAX_RECORD};
 use super::transcript::Transcript;
 use crate::deadline::Deadline;
 use crate::report::{HandshakeKind, Phase};
@@ -105,23 +106,6 @@ struct Inbox {
 const MAX_AHEAD: usize = 96 * 1024;
 /// Most ClientHellos fit; one with a post-quantum key share has about 1,800 bytes.
 const READ_SIZE: usize = 4096;
-/// The longest record body that anybody may send (RFC 5246 section 6.2.3).
-const MAX_RECORD: usize = 16384 + 2048;
-
-/// What reading the ClientHello came to.
-#[derive(Debug)]
-pub(super) enum FirstFlight {
-    /// The whole handshake message, with its header.
-    ClientHello(Vec<u8>),
-    /// The peer closed; `bytes` tells how much had come.
-    Closed { bytes: usize },
-    /// The first bytes are no TLS record.
-    NotTls(Vec<u8>),
-    /// A TLS record of this type, which cannot come first.
-    WrongRecord(u8),
-    /// The records or the message break the rules.
-    Malformed(&'static str),
-}
 
 impl<S> RecordIo<S> {
     /// Begins a handshake on `io` that was accepted at `accepted`.
@@ -200,6 +184,7 @@ impl<S: AsyncRead + Unpin> RecordIo<S> {
         handshake
             .clock
             .enter(Phase::ClientHelloWait, Instant::now());
+        let mut assembly = Assembly::default();
         loop {
             let first = handshake.inbox.bytes.is_empty();
             let closed = std::future::poll_fn(|cx| handshake.fill(io, cx)).await?;
@@ -213,7 +198,7 @@ impl<S: AsyncRead + Unpin> RecordIo<S> {
                     .clock
                     .enter(Phase::ClientHelloRead, Instant::now());
             }
-            if let Some(flight) = first_flight(&handshake.inbox.bytes) {
+            if let Some(flight) = assembly.advance(&handshake.inbox.bytes) {
                 handshake.clock.enter(Phase::Select, Instant::now());
                 handshake.stage = Stage::Accepting;
                 return Ok(flight);
@@ -374,52 +359,6 @@ fn record_length(bytes: &[u8]) -> Option<usize> {
         return Some(bytes.len());
     }
     (bytes.len() >= 5 + length).then_some(5 + length)
-}
-
-/// Judges what came first; `None` while the ClientHello is not whole.
-fn first_flight(bytes: &[u8]) -> Option<FirstFlight> {
-    let mut message = Vec::new();
-    let mut rest = bytes;
-    loop {
-        match rest {
-            [] => return None,
-            [22, ..] => {}
-            // Once one record was a handshake record, this is TLS that breaks its rules.
-            _ if !message.is_empty() => {
-                return Some(FirstFlight::Malformed(
-                    "another record type inside the ClientHello",
-                ));
-            }
-            [20 | 21 | 23 | 24] => return None,
-            [kind @ (20 | 21 | 23 | 24), 3, ..] => return Some(FirstFlight::WrongRecord(*kind)),
-            _ => return Some(FirstFlight::NotTls(bytes.to_vec())),
-        }
-        if rest.get(1).is_some_and(|&major| major != 3) {
-            return Some(FirstFlight::NotTls(bytes.to_vec()));
-        }
-        let header = rest.get(..5)?;
-        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        if length == 0 {
-            return Some(FirstFlight::Malformed("an empty handshake record"));
-        }
-        if length > MAX_RECORD {
-            return Some(FirstFlight::Malformed("a record longer than TLS allows"));
-        }
-        let body = rest.get(5..(5 + length).min(rest.len()))?;
-        message.extend_from_slice(body);
-        if let Some(&[_, a, b, c]) = message.get(..4) {
-            let whole =
-                4 + usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(usize::MAX - 4);
-            if whole > 4 + 65535 {
-                return Some(FirstFlight::Malformed("a ClientHello longer than 64 KiB"));
-            }
-            if message.len() >= whole && rest.len() >= 5 + length {
-                message.truncate(whole);
-                return Some(FirstFlight::ClientHello(message));
-            }
-        }
-        rest = rest.get(5 + length..)?;
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for RecordIo<S> {

@@ -112,6 +112,15 @@ impl Body for ResponseBody {
                 Poll::Ready(None)
             }
             Poll::Pending => {
+                // The client's silence is not the server's; its own deadline wakes us.
+                if this
+                    .upload
+                    .as_ref()
+                    .is_some_and(|upload| upload.waits_for_client())
+                {
+                    this.idle.progress();
+                    return Poll::Pending;
+                }
                 // A server that takes a long upload piece by piece is not idle.
                 if let Some(upload) = &this.upload
                     && upload.steps() != this.steps
