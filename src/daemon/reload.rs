@@ -147,3 +147,9 @@ impl Drop for Running {
 fn same(a: &config::Listener, b: &config::Listener) -> bool {
     a.name == b.name && a.address == b.address && a.backlog == b.backlog
 }
+
+/// Whether the running socket of `own` is the one that `spec` asks for. Port 0 is another port
+/// for each listener.
+fn same_socket(spec: &config::Listener, own: &config::Listener) -> bool {
+    spec.address == own.address && (spec.address.port() != 0 || spec.name == own.name)
+}

@@ -123,3 +123,30 @@ fn connections_that_send_nothing_are_probes_and_no_failures() {
         daemon.log().text()
     );
 }
+
+#[test]
+fn one_permit_serves_every_listener() {
+    let origin = Origin::start();
+    let settings = Settings::new(origin.address()).more("[limits]\nconnections = 1");
+    let daemon = Daemon::run(&settings);
+    // Two listeners, each of which would keep the permit if it took one to wait with.
+    daemon.curl("--max-time 5", "/").run().success();
+    let rsa = daemon.address("rsa");
+    let mut stream = Client::new().connect(rsa).unwrap();
+    write!(stream, "GET / HTTP/1.0\r\nHost: example.test\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(" 200 "), "{answer}");
+}
+
+#[test]
+fn max_age_lets_a_slow_response_end() {
+    let origin = Origin::start();
+    let settings = Settings::new(origin.address()).more("[timeouts]\nconnection_max_age = \"1s\"");
+    let daemon = Daemon::run(&settings);
+    for protocol in ["--http1.1", "--http2"] {
+        let args = format!("{protocol} --limit-rate 3M -o /dev/null -w %{{size_download}}");
+        let output = daemon.curl(&args, "/source/33554432").run().success();
+        assert_eq!(output.stdout, "33554432", "{protocol}");
+    }
+}

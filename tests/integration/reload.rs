@@ -98,3 +98,22 @@ fn certificates_are_read_again() {
     });
     assert_eq!(client.certificate(daemon.https()).unwrap(), certs.rsa.der);
 }
+
+#[test]
+fn a_changed_listener_keeps_its_socket() {
+    let origin = Origin::named("first");
+    let settings = Settings::new(origin.address());
+    let mut daemon = Daemon::run(&settings);
+    let good = settings.render(daemon.dir());
+    let named = r#"name = "https""#;
+    assert!(good.contains(named));
+
+    daemon.rewrite(&good.replacen(named, "name = \"https\"\nbacklog = 77", 1));
+    daemon.signal("HUP");
+    wait_until(SOON, "the reload is counted", || {
+        !reloads(&daemon).is_empty()
+    });
+    assert_eq!(reloads(&daemon), [("ok".to_owned(), 1.0)]);
+    assert_eq!(answer(&daemon), "first\n");
+    daemon.assert_running();
+}

@@ -159,3 +159,17 @@ fn a_chunked_body_that_breaks_off_has_no_last_chunk() {
     let _ = stream.read_to_end(&mut rest);
     assert_eq!(String::from_utf8_lossy(&rest), "");
 }
+
+#[test]
+fn a_body_that_breaks_off_is_not_whole_to_http10_either() {
+    let origin = Origin::start();
+    let daemon = daemon(&origin);
+    let running = daemon
+        .curl("--http1.0 --no-alpn -N", "/truncated-chunked?gate")
+        .start();
+    wait_until(Duration::from_secs(10), "the body comes", || {
+        running.stdout() == "hello"
+    });
+    origin.open_gate();
+    assert_broke_off(&running.finish());
+}
