@@ -691,7 +691,11 @@ mod tests {
             let (rig, mut stranger) = (Rig::new(|_| {}), Rig::new(|_| {}));
             stranger.roots = RootCertStore::empty();
             let failure = refused_by(&rig, stranger.client(version, false), "localhost").await;
-            assert_eq!(failure.class, FailureClass::ClientRejectedCert, "{failure:?}");
+            assert_eq!(
+                failure.class,
+                FailureClass::ClientRejectedCert,
+                "{failure:?}"
+            );
             assert_eq!(failure.side, crate::report::Side::Client);
         }
     }
