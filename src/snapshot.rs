@@ -120,14 +120,17 @@ impl Snapshot {
         })
     }
 
-    /// A generation without listeners, for tests of what stands above the route table.
+    /// A generation of parts that were made for it, without listeners: for tests of what stands
+    /// above the routes. `clusters` and the inner vectors of `requests` have the order of the
+    /// configuration's upstreams and routes; the last of each inner vector counts requests that
+    /// match no route.
     #[must_use]
-    pub fn assemble(
+    pub const fn assemble(
         config: Arc<Config>,
+        routes: RouteTable,
         clusters: Vec<Arc<Cluster>>,
         requests: Vec<Vec<Arc<RequestMetrics>>>,
     ) -> Self {
-        let routes = RouteTable::new(&config.routes);
         Self {
             config,
             routes,
@@ -141,7 +144,9 @@ impl Snapshot {
 
     /// Tells what this generation holds to the gauges that describe the one that serves.
     pub fn announce(&self, metrics: &Metrics) {
-        for (name, not_after) in &self.certificates {
+        let names = &self.certificates;
+        metrics.retain_certificates(|name| names.iter().any(|(own, _)| **own == *name));
+        for (name, not_after) in names {
             metrics.certificate_not_after(name, *not_after);
         }
         let limits = &self.config.limits;

@@ -2,13 +2,13 @@
 
 use toml::de::DeValue;
 
+use super::addresses::{self, AN_ADDRESS};
 use super::certificates::Certificates;
 use super::defaults;
 use super::diagnostic::Diagnostic;
 use super::model::{CertificateId, Listener, ListenerMode, PolicyId};
 use super::reading::Unique;
 use super::references::References;
-use super::scalars;
 use super::table::{NAME_LENGTH, Table};
 use super::value::Value;
 use super::wording::quoted;
@@ -57,8 +57,8 @@ fn listener(
 ) -> Option<Listener> {
     let address_text = table
         .required("address", "\"[::]:443\"")
-        .and_then(|value| value.text(scalars::AN_ADDRESS));
-    let address = address_text.and_then(|text| text.read(scalars::listen_address));
+        .and_then(|value| value.text(AN_ADDRESS));
+    let address = address_text.and_then(|text| text.read(addresses::listen_address));
     if let (Some(text), Some(address)) = (address_text, address) {
         // Port 0 is a free port, another one each time.
         let first = (address.port() != 0)
@@ -80,7 +80,7 @@ fn listener(
         address_text.map(|text| text.text)
     });
     if let Some(name) = name {
-        let place = name_value.or(address_text.map(|text| text.value));
+        let place = name_value.or_else(|| address_text.map(|text| text.value));
         let location = place.map_or(table.location, |place| place.location);
         let by_address = name_value.is_none() && address.is_none_or(|it| it.port() != 0);
         if let Some(first) = seen.names.insert(name, location)

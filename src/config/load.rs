@@ -99,8 +99,17 @@ fn syntax(reading: &Reading<'_>, error: &toml::de::Error) -> Diagnostic {
         return Diagnostic::new(message);
     };
     let location = reading.location(span);
+    let written = reading.text_at(location);
+    if message.starts_with("string values must be quoted") {
+        return if written.is_empty() {
+            Diagnostic::at(location, "the value is missing")
+        } else {
+            Diagnostic::at(location, "a string stands in quotes")
+                .help(format!("write \"{}\"", written.escape_default()))
+        };
+    }
     if message == "duplicate key" {
-        let key = quoted(reading.text_at(location));
+        let key = quoted(written);
         return Diagnostic::at(location, format!("{key} is defined twice"));
     }
     Diagnostic::at(location, message)

@@ -5,12 +5,14 @@
 //! pass finds all of them: whoever reads a value reports what it refuses and goes on with a
 //! default, and any fault makes the whole configuration an error.
 
+mod addresses;
 mod bounds;
 mod certificates;
 pub mod defaults;
 mod diagnostic;
 mod listeners;
 mod load;
+mod measures;
 mod model;
 mod names;
 mod policies;
@@ -18,7 +20,6 @@ mod process;
 mod reading;
 mod references;
 mod routes;
-mod scalars;
 mod table;
 mod upstreams;
 mod validate;

@@ -1,12 +1,12 @@
 //! The tables about the process: `[runtime]`, `[shutdown]`, `[log]`, `[admin]`.
 
+use super::addresses::{self, AN_ADDRESS};
 use super::defaults;
 use super::diagnostic::Diagnostic;
 use super::model::{
     Admin, AdminAddress, Config, HandshakeEvents, Log, LogFormat, LogLevel, LogTarget, Runtime,
     Shutdown,
 };
-use super::scalars;
 use super::table::Table;
 use super::value::Value;
 use super::wording::{nearest, quoted};
@@ -123,8 +123,8 @@ pub(super) fn admin(mut table: Table<'_>) -> Admin {
 }
 
 fn admin_address(value: Value<'_>) -> Option<AdminAddress> {
-    let text = value.text(scalars::AN_ADDRESS)?;
-    let address = text.read(scalars::listen_address)?;
+    let text = value.text(AN_ADDRESS)?;
+    let address = text.read(addresses::listen_address)?;
     if !Config::is_private_admin(address.ip()) {
         let message = format!(
             "the admin interface cannot listen on {address}: it has no authentication yet, and \

@@ -52,8 +52,12 @@ fn route(mut table: Table<'_>, upstreams: &mut Upstreams, seen: &mut Unique) -> 
         Some(value) => path(value),
         None => Some(PathPattern::Prefix(defaults::PATH.into())),
     };
-    let upstream = table
-        .required("upstream", "\"http://127.0.0.1:3000\"")
+    // A route of a planned kind lacks no upstream; its key is reported.
+    let upstream = match table.has("redirect") || table.has("respond") {
+        true => table.value("upstream"),
+        false => table.required("upstream", "\"http://127.0.0.1:3000\""),
+    };
+    let upstream = upstream
         .and_then(|value| value.text("the name of an upstream or a URL"))
         .and_then(|text| upstreams.resolve(&text));
     table.later(LATER);

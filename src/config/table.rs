@@ -66,9 +66,17 @@ impl<'t> Table<'t> {
 
     /// The value of `key`, if it is there.
     pub(super) fn value(&mut self, key: &'static str) -> Option<Value<'t>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         let value = self.entries?.get(key)?;
         Some(self.place(value))
+    }
+
+    /// Whether `key` is there; does not make it known.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries
+            .is_some_and(|entries| entries.contains_key(key))
     }
 
     /// The value of `key`; its absence is reported, with what to do about it.

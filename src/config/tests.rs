@@ -1,1 +1,942 @@
+//! The configuration as a whole: shipped files, every kind of fault, and arbitrary text.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::report::ProtocolVersion;
+
+const FULL: &str = include_str!("../../config/handfast.toml");
+const MINIMAL: &str = include_str!("../../config/minimal.toml");
+
+/// The minimal configuration, to be extended.
+const BASE: &str = "\
+[[listeners]]
+address = \"127.0.0.1:8443\"
+certificate = { chain = \"c.pem\", key = \"k.pem\" }
+[[routes]]
+upstream = \"http://127.0.0.1:3000\"
+";
+
+fn config(text: &str) -> Config {
+    match parse(text, Path::new("/etc/handfast/handfast.toml")) {
+        Ok(loaded) => loaded.config,
+        Err(faults) => panic!("{faults}"),
+    }
+}
+
+fn with(extra: &str) -> Config {
+    config(&format!("{BASE}{extra}"))
+}
+
+fn faults(text: &str) -> Diagnostics {
+    parse(text, Path::new("t.toml")).expect_err("the text is refused")
+}
+
+/// `line:column message | help` of each fault.
+fn heads(text: &str) -> Vec<String> {
+    let faults = faults(text);
+    let head = |item: &Diagnostic| {
+        let position = item
+            .location
+            .and_then(|location| faults.sources.position(location))
+            .map_or_else(String::new, |at| format!("{}:{} ", at.line, at.column));
+        let help = item
+            .help
+            .as_ref()
+            .map_or_else(String::new, |help| format!(" | {help}"));
+        format!("{position}{}{help}", item.message)
+    };
+    faults.items.iter().map(head).collect()
+}
+
+/// The faults of the base with `extra`, whose lines count from 1.
+fn extra(text: &str) -> Vec<String> {
+    let text = format!("{text}\n{BASE}");
+    heads(&text)
+}
+
+fn one(text: &str) -> String {
+    let mut all = extra(text);
+    assert_eq!(all.len(), 1, "{text:?}: {all:#?}");
+    all.remove(0)
+}
+
+#[test]
+fn the_shipped_files_parse() {
+    let full = config(FULL);
+    assert_eq!(full.listeners.len(), 3);
+    assert_eq!(full.policies.len(), 3);
+    assert_eq!(full.certificates.len(), 3);
+    assert_eq!(full.routes.len(), 2);
+    assert_eq!(full.upstreams.len(), 2);
+    let minimal = config(MINIMAL);
+    let lines = MINIMAL.lines().filter(|line| !line.trim().is_empty());
+    assert_eq!(lines.count(), 5);
+    assert_eq!(minimal.listeners[0].address.to_string(), "[::]:443");
+}
+
+#[test]
+fn the_full_file_shows_the_defaults() {
+    let full = config(FULL);
+    let minimal = config(MINIMAL);
+    assert_eq!(full.runtime, minimal.runtime);
+    assert_eq!(full.timeouts, minimal.timeouts);
+    assert_eq!(full.limits, minimal.limits);
+    assert_eq!(full.log, minimal.log);
+    assert_eq!(full.forwarding, minimal.forwarding);
+    assert_eq!(full.shutdown.drain_delay, Some(defaults::DRAIN_DELAY));
+    assert_eq!(full.shutdown.drain_timeout, minimal.shutdown.drain_timeout);
+    assert_eq!(full.listeners[0].backlog, minimal.listeners[0].backlog);
+    assert_eq!(full.upstreams[0].timeouts, minimal.upstreams[0].timeouts);
+    assert_eq!(full.upstreams[0].pool, minimal.upstreams[0].pool);
+    let web = Policy {
+        name: defaults::POLICY.into(),
+        ..full.policies[1].clone()
+    };
+    assert_eq!(web, minimal.policies[0]);
+}
+
+/// Every key, as the messages about an unknown one in each table list them.
+fn known_keys() -> Vec<String> {
+    let pair = "chain = \"c\", key = \"k\", zz = 1";
+    let text = format!(
+        "zz = 1
+        [runtime]\nzz = 1
+        [[listeners]]\naddress = \"[::]:1\"\ncertificate = {{ {pair} }}\nzz = 1
+        [tls.a]\nzz = 1
+        [certificates.a]\npairs = [{{ {pair} }}]\nzz = 1
+        [[routes]]\nupstream = \"a\"\nzz = 1
+        [upstreams.a]\nservers = [{{ address = \"a:1\", zz = 1 }}]\nzz = 1
+        timeouts.zz = 1\npool.zz = 1
+        [timeouts]\nzz = 1
+        [limits]\nzz = 1
+        [shutdown]\nzz = 1
+        [log]\nzz = 1\naccess.zz = 1\nhandshake.zz = 1
+        [admin]\nzz = 1"
+    );
+    let faults = faults(&text);
+    assert_eq!(faults.len(), 19, "{faults}");
+    let help = |item: &Diagnostic| item.help.clone().unwrap();
+    let helps: Vec<_> = faults.items.iter().map(help).collect();
+    let keys = helps.iter().flat_map(|help| {
+        assert!(!help.ends_with(" more"), "{help}");
+        help.split('`').skip(1).step_by(2)
+    });
+    keys.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_full_file_and_the_manual_show_every_key() {
+    const MANUAL: &str = include_str!("../../docs/configuration.md");
+    let keys = known_keys();
+    assert!(keys.len() > 60, "{keys:?}");
+    for key in keys {
+        let shown = FULL.lines().any(|line| {
+            let code = line.split('#').next().unwrap();
+            let mut words = code.split(|char: char| !(char.is_alphanumeric() || char == '_'));
+            words.any(|word| word == key)
+        });
+        assert!(shown, "{key} is not in the full file");
+        let marks = [
+            format!("`{key}`"),
+            format!("[{key}]"),
+            format!("[{key}.NAME]"),
+        ];
+        assert!(
+            marks.iter().any(|mark| MANUAL.contains(mark)),
+            "{key} is not in the manual"
+        );
+    }
+}
+
+#[test]
+fn one_pass_finds_every_fault() {
+    let text = "\
+[[listeners]]
+adress = \"[::]:80\"
+address = \"[::]:443\"
+certificates = [\"exmaple\"]
+backlog = \"4096\"
+
+[tls.default]
+preset = \"custom\"
+versions = [\"1.2\"]
+cipher_suites = [\"TLS_RSA_WITH_AES_128_CBC_SHA\"]
+groups = [\"X25519\"]
+
+[certificates.example]
+chain = \"c.pem\"
+key = \"k.pem\"
+
+[limits]
+h2_stream = 7
+
+[[routes]]
+upstream = \"http://127.0.0.1:3000\"
+";
+    let faults = faults(text);
+    assert_eq!(
+        faults.to_string(),
+        "\
+t.toml:2:1: unknown key `adress` in [[listeners]]
+  |
+2 | adress = \"[::]:80\"
+  | ^^^^^^
+  help: did you mean `address`? (known here: `address`, `name`, `tls`, `certificates`, `certificate`, `backlog`)
+
+t.toml:4:17: certificate `exmaple` is not defined
+  |
+4 | certificates = [\"exmaple\"]
+  |                 ^^^^^^^^^
+  help: did you mean `example`? (defined: `example`)
+
+t.toml:5:11: expected an integer, found string
+  |
+5 | backlog = \"4096\"
+  |           ^^^^^^
+  help: write 4096 without quotes
+
+t.toml:10:18: cipher suite `TLS_RSA_WITH_AES_128_CBC_SHA` can never be negotiated: static RSA and static ECDH key exchange has no forward secrecy
+   |
+10 | cipher_suites = [\"TLS_RSA_WITH_AES_128_CBC_SHA\"]
+   |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   help: the nearest that works is `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`
+
+t.toml:18:1: unknown key `h2_stream` in [limits]
+   |
+18 | h2_stream = 7
+   | ^^^^^^^^^
+   help: did you mean `h2_streams`? (known here: `connections`, `request_line`, `request_headers`, `request_header_count`, `request_body`, `h2_streams`)"
+    );
+    assert_eq!(faults.len(), 5);
+}
+
+#[test]
+fn references_resolve() {
+    let full = config(FULL);
+    let ListenerMode::Tls {
+        policy,
+        certificates,
+    } = &full.listeners[0].mode
+    else {
+        panic!("the first listener speaks TLS");
+    };
+    assert_eq!(&*full.policy(*policy).name, "web");
+    let names: Vec<_> = certificates
+        .iter()
+        .map(|id| &*full.certificates[id.0].name)
+        .collect();
+    assert_eq!(names, ["example", "apps"]);
+    assert_eq!(full.listeners[1].mode, ListenerMode::Plain);
+    let apps = &full.certificates[certificates[1].0];
+    assert_eq!(apps.pairs.len(), 2);
+    let strict = full.policy(apps.policy.unwrap());
+    assert_eq!(strict.versions, [ProtocolVersion::Tls13]);
+    let RouteAction::Upstream(api) = full.routes[0].action;
+    assert_eq!(&*full.upstreams[api.0].name, "api");
+    let RouteAction::Upstream(inline) = full.routes[1].action;
+    assert_eq!(&*full.upstreams[inline.0].name, "http://127.0.0.1:3000");
+    assert_eq!(&*full.routes[0].name, "example.com/api/");
+    assert_eq!(&*full.routes[1].name, "*.apps.example.com/");
+    assert_eq!(&*config(MINIMAL).routes[0].name, "*/");
+}
+
+#[test]
+fn relative_paths_start_at_the_file() {
+    let file = |source: &PemSource| match source {
+        PemSource::File { path, .. } => path.clone(),
+        PemSource::Memory(_) => panic!("a file"),
+    };
+    let pair = &with("").certificates[0].pairs[0];
+    assert_eq!(file(&pair.chain), PathBuf::from("/etc/handfast/c.pem"));
+    let pair = &config(MINIMAL).certificates[0].pairs[0];
+    assert_eq!(file(&pair.key), PathBuf::from("/etc/handfast/privkey.pem"));
+    let log = with("[log]\ntarget = \"log/handfast.log\"").log;
+    assert_eq!(
+        log.target,
+        LogTarget::File("/etc/handfast/log/handfast.log".into())
+    );
+}
+
+#[test]
+fn certificates_in_memory_are_referred_to_by_name() {
+    let text = "[[listeners]]\naddress = \"127.0.0.1:0\"\ncertificates = [\"dev\"]\n\
+                [[routes]]\nupstream = \"http://127.0.0.1:1\"\n";
+    let made = MemoryCertificate {
+        name: "dev".into(),
+        chain: "CHAIN".into(),
+        key: "SECRET".into(),
+    };
+    let memory = [made];
+    let config = parse_with(text, Path::new("dev"), &memory).unwrap().config;
+    let pair = &config.certificates[0].pairs[0];
+    assert_eq!(pair.key, PemSource::Memory("SECRET".into()));
+    assert!(!format!("{config:?}").contains("SECRET"));
+    assert!(heads(text)[0].contains("certificate `dev` is not defined"));
+    let twice = format!("{text}[certificates.dev]\nchain = \"a\"\nkey = \"b\"\n");
+    let faults = parse_with(&twice, Path::new("dev"), &memory).unwrap_err();
+    assert!(faults.to_string().contains("exists already"), "{faults}");
+}
+
+#[test]
+fn a_default_table_changes_the_built_in_policy() {
+    let config = with("[tls.default]\nhandshake_timeout = \"3s\"\nalpn = []\n[tls.a]\n");
+    assert_eq!(config.policies.len(), 2);
+    assert_eq!(config.policies[0].handshake_timeout, Duration::from_secs(3));
+    assert!(config.policies[0].alpn.is_empty());
+    assert_eq!(
+        config.policies[1].handshake_timeout,
+        Duration::from_secs(10)
+    );
+}
+
+#[test]
+fn versions_narrow_a_preset() {
+    let config = with("[tls.a]\nversions = [\"1.3\"]\n");
+    let policy = &config.policies[1];
+    assert_eq!(policy.cipher_suites.len(), 3);
+    assert_eq!(
+        one("[tls.a]\npreset = \"modern-5.8\"\nversions = [\"1.2\", \"1.3\"]"),
+        "3:12 no cipher suite of this policy works with TLS 1.2 | add \
+         `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`, say, or leave \"1.2\" out of `versions`"
+    );
+    assert_eq!(
+        one(
+            "[tls.a]\nversions = [\"1.3\"]\ncipher_suites = [\"ECDHE-RSA-AES128-GCM-SHA256\", \"TLS_AES_128_GCM_SHA256\"]"
+        ),
+        "3:17 `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256` works with TLS 1.2 only, which this policy \
+         does not offer | leave it out, or add \"1.2\" to `versions`"
+    );
+    assert_eq!(
+        one("[tls.a]\ngroups = [\"X25519MLKEM768\"]"),
+        "2:10 no group of this policy works with TLS 1.2 | add `X25519`, or leave \"1.2\" out of \
+         `versions`"
+    );
+}
+
+#[test]
+fn custom_policies_say_everything() {
+    let policy = &with(
+        "[tls.a]\npreset = \"custom\"\nversions = [\"1.2\"]\n\
+         cipher_suites = [\"ECDHE-ECDSA-AES256-GCM-SHA384\"]\ngroups = [\"P-384\", \"x25519\"]\n",
+    )
+    .policies[1];
+    assert_eq!(policy.cipher_suites[0].code, 0xc02c);
+    assert_eq!(policy.groups[0].name, "secp384r1");
+    assert_eq!(
+        extra("[tls.a]\npreset = \"custom\"\nversions = [\"1.3\"]"),
+        [
+            "1:1 missing key `cipher_suites` in [tls.a]: the preset `custom` sets nothing | add \
+             cipher_suites = [\"TLS_AES_128_GCM_SHA256\"]",
+            "1:1 missing key `groups` in [tls.a]: the preset `custom` sets nothing | add groups = \
+             [\"X25519\"]",
+        ]
+    );
+}
+
+#[test]
+fn names_that_never_work_say_why() {
+    for (line, message) in [
+        (
+            "versions = [\"1.1\"]",
+            "2:13 TLS version `1.1` can never be negotiated: TLS 1.0 and 1.1 are forbidden since \
+             RFC 8996 | the nearest that works is `1.2`",
+        ),
+        (
+            "versions = [\"TLSv1.2\"]",
+            "2:13 unknown TLS version `TLSv1.2` | possible: `1.2`, `1.3`",
+        ),
+        (
+            "versions = [1.3]",
+            "2:13 expected a version such as \"1.3\", found float | write \"1.3\"",
+        ),
+        (
+            "versions = \"1.3\"",
+            "2:12 expected versions such as [\"1.2\", \"1.3\"], found string | write [\"1.3\"]",
+        ),
+        (
+            "versions = []",
+            "2:12 expected versions such as [\"1.2\", \"1.3\"], found an empty list",
+        ),
+        (
+            "groups = [\"secp521r1\"]",
+            "2:11 group `secp521r1` can never be negotiated: secp521r1 is not implemented: it is \
+             slow and no browser needs it | the nearest that works is `secp384r1`",
+        ),
+        (
+            "groups = [\"X25519\", \"x25519\"]",
+            "2:21 `x25519` is given twice",
+        ),
+        (
+            "cipher_suites = [\"ECDHE-RSA-AES128-GCM-SHA265\"]",
+            "2:18 unknown cipher suite `ECDHE-RSA-AES128-GCM-SHA265` | did you mean \
+             `ECDHE-RSA-AES128-GCM-SHA256`? (possible: `TLS_AES_128_GCM_SHA256`, \
+             `TLS_AES_256_GCM_SHA384`, `TLS_CHACHA20_POLY1305_SHA256`, \
+             `ECDHE-ECDSA-AES128-GCM-SHA256`, `ECDHE-RSA-AES128-GCM-SHA256`, \
+             `ECDHE-ECDSA-AES256-GCM-SHA384`, `ECDHE-RSA-AES256-GCM-SHA384`, \
+             `ECDHE-ECDSA-CHACHA20-POLY1305`, `ECDHE-RSA-CHACHA20-POLY1305`)",
+        ),
+        (
+            "preset = \"modren-5.8\"",
+            "2:10 `modren-5.8` is not possible here | did you mean `modern-5.8`? (possible: \
+             `intermediate-5.8`, `modern-5.8`, `custom`)",
+        ),
+        (
+            "alpn = [\"h3\"]",
+            "2:9 `h3` is not supported yet | possible: `h2`, `http/1.1`",
+        ),
+    ] {
+        assert_eq!(one(&format!("[tls.a]\n{line}")), message, "{line}");
+    }
+}
+
+#[test]
+fn values_are_checked() {
+    for (text, message) in [
+        (
+            "[timeouts]\nkeep_alive = 75",
+            "2:14 expected a duration such as \"10s\", found integer | write \"75s\"",
+        ),
+        (
+            "[timeouts]\nkeep_alive = \"0s\"",
+            "2:14 expected between \"1ms\" and \"365d\", found `0s`",
+        ),
+        (
+            "[timeouts]\nkeep_alive = \"366d\"",
+            "2:14 expected between \"1ms\" and \"365d\", found `366d`",
+        ),
+        (
+            "[timeouts]\nkeep_alive = true",
+            "2:14 expected a duration such as \"10s\", found boolean",
+        ),
+        (
+            "[limits]\nrequest_headers = 32768",
+            "2:19 expected a size such as \"16KiB\", found integer | write \"32KiB\"",
+        ),
+        (
+            "[limits]\nrequest_headers = \"1KiB\"",
+            "2:19 expected between \"8KiB\" and \"1MiB\", found `1KiB`",
+        ),
+        (
+            "[limits]\nconnections = 0",
+            "2:15 expected an integer from 1 to 1000000, found 0",
+        ),
+        (
+            "[limits]\nconnections = -1",
+            "2:15 expected an integer from 1 to 1000000, found -1",
+        ),
+        (
+            "[limits]\nconnections = 99999999999999999999999",
+            "2:15 expected an integer from 1 to 1000000, found 99999999999999999999999",
+        ),
+        (
+            "[limits]\nrequest_body = \"unlimitd\"",
+            "2:16 expected a size such as \"16KiB\", found `unlimitd` | a whole number and one of \
+             the units B, KiB, MiB, GiB, TiB",
+        ),
+        (
+            "[log]\naccess = { enabled = \"yes\" }",
+            "2:22 expected true or false, found string | write true without quotes",
+        ),
+        (
+            "[log]\ntarget = \"stdrr\"",
+            "2:10 `stdrr` is no target of the log | did you mean `stderr`? the path of a file can \
+             begin with ./",
+        ),
+        (
+            "[log]\naccess = true",
+            "2:10 expected a table, found boolean",
+        ),
+        (
+            "[admin]\naddress = \"0.0.0.0:9180\"",
+            "2:11 the admin interface cannot listen on 0.0.0.0:9180: it has no authentication \
+             yet, and would show every connection to whoever reaches it | write \
+             \"127.0.0.1:9180\"",
+        ),
+        (
+            "[admin]\naddress = \"127.0.0.1:8443\"",
+            "2:11 a listener has this address already | the listener is in line 4",
+        ),
+        (
+            "[tls]\npreset = \"custom\"",
+            "2:1 expected a table [tls.NAME], found the key `preset` | give the table a name: \
+             [tls.default]",
+        ),
+        (
+            "[tls.\"a b\"]",
+            "1:6 the name `a b` cannot be used: a name has 1 to 64 letters, digits, hyphens, \
+             underscores and dots",
+        ),
+    ] {
+        assert_eq!(one(text), message, "{text}");
+    }
+    let body = |text: &str| {
+        with(&format!("[limits]\nrequest_body = \"{text}\""))
+            .limits
+            .request_body
+    };
+    assert_eq!(body("unlimited"), None);
+    assert_eq!(body("10MiB"), Some(10 << 20));
+    assert_eq!(with("[limits]\nconnections = 0x10").limits.connections, 16);
+    assert_eq!(
+        with("[shutdown]\ndrain_delay = \"0s\"")
+            .shutdown
+            .drain_delay,
+        Some(Duration::ZERO)
+    );
+    assert_eq!(with("").shutdown.drain_delay, None);
+}
+
+#[test]
+fn planned_keys_are_named_as_such() {
+    for (text, message) in [
+        ("include = [\"x\"]", "1:1 `include` is not supported yet"),
+        (
+            "[metrics]\nper_sni = \"off\"",
+            "1:2 `[metrics]` is not supported yet",
+        ),
+        ("[forwarding]", "1:2 `[forwarding]` is not supported yet"),
+        (
+            "[tls.a]\nresumption = {}",
+            "2:1 `resumption` is not supported yet",
+        ),
+        (
+            "[limits]\nhandshakes = 1",
+            "2:1 `handshakes` is not supported yet",
+        ),
+        (
+            "[admin]\nsocket = \"x\"",
+            "2:1 `socket` is not supported yet",
+        ),
+        (
+            "[log]\nhandshake = { sample = 0.1 }",
+            "2:15 `sample` is not supported yet",
+        ),
+        (
+            "[upstreams.a]\nservers = [{ address = \"a:1\" }]\nbalance = \"random-two\"",
+            "3:11 `random-two` is not supported yet | possible: `round-robin`",
+        ),
+        (
+            "[upstreams.a]\nservers = [{ address = \"a:1\" }]\ntls = {}",
+            "3:1 `tls` is not supported yet",
+        ),
+        (
+            "[[routes]]\nhost = \"a.example\"\nupstream = \"https://a\"",
+            "3:12 an upstream of the form `https://…` is not supported yet",
+        ),
+        (
+            "[certificates.a]\nchain = \"c\"\nkey = \"credential:k\"",
+            "3:7 a path of the form `credential:…` is not supported yet",
+        ),
+    ] {
+        assert_eq!(one(text), message, "{text}");
+    }
+}
+
+/// What the design plans is either a key here or said to be planned; never a slip of the pen.
+#[test]
+fn unknown_keys_are_found_at_every_depth() {
+    for (text, message) in [
+        ("[tlss.a]", "1:2 unknown key `[tlss]`"),
+        ("[[listener]]", "1:3 unknown key `listener`"),
+        ("workers = 1", "1:1 unknown key `workers`"),
+        (
+            "[log]\naccess = { enable = true }",
+            "2:12 unknown key `enable` in [log.access]",
+        ),
+        (
+            "[[upstreams.a.servers]]\naddress = \"a:1\"\nwieght = 2",
+            "3:1 unknown key `wieght` in [[upstreams.a.servers]]",
+        ),
+        (
+            "[upstreams.a]\nservers = [{ address = \"a:1\" }]\npool.max = 2",
+            "3:6 unknown key `max` in [upstreams.a.pool]",
+        ),
+        (
+            "[certificates.a]\npairs = [{ chain = \"c\", key = \"k\", password = \"\" }]",
+            "2:36 unknown key `password` in [[certificates.a.pairs]]",
+        ),
+    ] {
+        let found = one(text);
+        let (head, help) = found.split_once(" | ").unwrap();
+        assert_eq!(head, message);
+        assert!(help.contains("known here: "), "{help}");
+    }
+}
+
+#[test]
+fn listeners_are_checked() {
+    const ROUTES: &str = "[[routes]]\nupstream = \"http://127.0.0.1:3000\"\n";
+    let listeners = |text: &str| heads(&format!("{text}\n{ROUTES}"));
+    assert_eq!(
+        heads(""),
+        [
+            "1:1 at least one listener is required | add [[listeners]] with address = \"[::]:443\"",
+            "1:1 at least one route is required | add [[routes]] with upstream = \
+             \"http://127.0.0.1:3000\"",
+        ]
+    );
+    assert_eq!(
+        listeners("[[listeners]]\ntls = false"),
+        ["1:1 missing key `address` in [[listeners]] | add address = \"[::]:443\""]
+    );
+    assert_eq!(
+        listeners("[listeners]\naddress = \"[::]:1\""),
+        ["1:1 expected an array of tables, found table | write [[listeners]]"]
+    );
+    assert_eq!(
+        listeners("[[listeners]]\naddress = \"[::]:443\""),
+        [
+            "1:1 a TLS listener needs `certificate` or `certificates` | add certificate = { chain = \
+          \"fullchain.pem\", key = \"privkey.pem\" }, or tls = false for plain HTTP"
+        ]
+    );
+    assert_eq!(
+        listeners("[[listeners]]\naddress = \"[::]:80\"\ntls = false\ncertificates = []"),
+        [
+            "4:16 a plain listener has no use for `certificates` | leave it out, or leave `tls = \
+          false` out"
+        ]
+    );
+    assert_eq!(
+        listeners("[[listeners]]\naddress = \"[::]:80\"\ntls = true\ncertificate = {}"),
+        [
+            "3:7 expected the name of a tls policy, or false for plain HTTP, found true | leave \
+             `tls` out for the built-in policy",
+            "4:15 missing key `chain` in [listeners.certificate] | add chain = \
+             \"/etc/handfast/fullchain.pem\"",
+            "4:15 missing key `key` in [listeners.certificate] | add key = \
+             \"/etc/handfast/privkey.pem\"",
+        ]
+    );
+    assert_eq!(
+        listeners(
+            "[[listeners]]\naddress = \"[::]:80\"\ntls = false\nname = \"a\"\n\
+             [[listeners]]\naddress = \"[::]:80\"\ntls = false\nname = \"a\""
+        ),
+        [
+            "6:11 another listener has the address `[::]:80` | the first is in line 2",
+            "8:8 another listener has the name `a` | the first is in line 4; give this one \
+             another `name`",
+        ]
+    );
+    let free = "[[listeners]]\naddress = \"[::1]:0\"\ntls = false\n";
+    assert_eq!(
+        listeners(&format!("{free}{free}")),
+        [
+            "5:11 another listener has the name `[::1]:0` | the first is in line 2; give this one \
+          another `name`"
+        ]
+    );
+    assert_eq!(
+        listeners(
+            "[[listeners]]\naddress = \"[::]:80\"\ntls = \"wbe\"\ncertificates = \"a\"\n[tls.web]"
+        ),
+        [
+            "3:7 tls policy `wbe` is not defined | did you mean `web`? (defined: `default`, `web`)",
+            "4:16 expected a list of names of certificates, found string | write [\"a\"]",
+        ]
+    );
+}
+
+#[test]
+fn certificates_are_checked() {
+    let certificate =
+        "[certificates.NAME]\nnames = [\"example.com\"]\nchain = \"c\"\nkey = \"k\"\n";
+    let two = format!(
+        "[[listeners]]\naddress = \"[::]:443\"\ncertificates = [\"a\", \"b\", \"a\"]\n{}{}",
+        certificate.replace("NAME", "a"),
+        certificate.replace("NAME", "b")
+    );
+    assert_eq!(
+        extra(&two),
+        [
+            "3:27 the certificate `a` is given twice",
+            "9:10 `example.com` is a name of the certificate `a` already, at the same listener | \
+             chains of several key types for one name belong into `pairs` of one certificate",
+        ]
+    );
+    assert_eq!(
+        extra(
+            "[certificates.a]\nnames = [\"https://example.com/\", \"*.b.c\", \"*.B.c.\"]\nchain = \"\"\nkey = \"k\"\npairs = []"
+        ),
+        [
+            "2:10 `https://example.com/` is no host name: a host name has letters, digits, \
+             hyphens, underscores and dots only (other scripts as xn-- labels) | write \
+             \"example.com\"",
+            "2:43 `*.b.c` is given twice",
+            "3:9 `chain` and `pairs` exclude each other | one chain with its key: `chain` and \
+             `key`; several: `pairs`",
+            "4:7 `key` and `pairs` exclude each other | one chain with its key: `chain` and \
+             `key`; several: `pairs`",
+            "5:9 a certificate needs a chain and a key, found an empty list",
+        ]
+    );
+    assert_eq!(
+        one("[certificates.a]\nchain = \"c\""),
+        "1:1 missing key `key` in [certificates.a] | add key = \"/etc/handfast/privkey.pem\""
+    );
+    assert_eq!(
+        one("[certificates.\"127.0.0.1\"]\nchain = \"c\"\nkey = \"k\"\ntls = \"x\""),
+        "4:7 tls policy `x` is not defined | defined: `default`"
+    );
+}
+
+#[test]
+fn routes_are_checked() {
+    for (lines, message) in [
+        (
+            "path = \"api\"",
+            "2:8 `api` is no path of a route: it does not begin with a slash | write \"/api\"",
+        ),
+        (
+            "path = \"=x\"",
+            "2:8 `=x` is no path of a route: it does not begin with a slash | write \"=/x\"",
+        ),
+        (
+            "path = \"/*\"",
+            "2:8 `/*` is no path of a route: it has a star | a path matches as a prefix, without a star",
+        ),
+        (
+            "path = \"/a?b\"",
+            "2:8 `/a?b` is no path of a route: a query or fragment is not part of a path",
+        ),
+        (
+            "path = \"/a/../b\"",
+            "2:8 `/a/../b` is no path of a route: it has a dot segment",
+        ),
+        (
+            "path = \"/ä\"",
+            "2:8 `/ä` is no path of a route: it has a space or a character outside ASCII | write other characters as %-escapes of their UTF-8 bytes",
+        ),
+        (
+            "host = \"*\"",
+            "2:8 `*` is no host name | leave `host` out for any host",
+        ),
+        (
+            "host = \"a.example:80\"",
+            "2:8 `a.example:80` is no host name: a host name has letters, digits, hyphens, underscores and dots only (other scripts as xn-- labels) | write \"a.example\"",
+        ),
+    ] {
+        let text = format!("[[routes]]\n{lines}\nupstream = \"http://127.0.0.1:1\"");
+        assert_eq!(one(&text), message);
+    }
+    let route =
+        "[[routes]]\nhost = \"A.example\"\npath = \"/x\"\nupstream = \"http://127.0.0.1:1\"\n";
+    let again = route.replace("A.example", "a.example.");
+    assert_eq!(
+        one(&format!("{route}{again}")),
+        "7:8 another route has the host and path `a.example/x` | the first is in line 1"
+    );
+    let exact = again.replace("\"/x\"", "\"=/x\"");
+    let config = with(&format!("{route}{exact}"));
+    assert_eq!(config.routes.len(), 3);
+    assert_eq!(
+        config.upstreams.len(),
+        2,
+        "the same URL is the same upstream"
+    );
+    assert_eq!(config.routes[2].path, PathPattern::Exact("/x".into()));
+    for (upstream, message) in [
+        (
+            "apii",
+            "3:12 upstream `apii` is not defined | did you mean `api`? (defined: `api`)",
+        ),
+        (
+            "127.0.0.1:3000",
+            "3:12 upstream `127.0.0.1:3000` is not defined | write \"http://127.0.0.1:3000\"",
+        ),
+    ] {
+        let text = format!(
+            "[[routes]]\nhost = \"a\"\nupstream = \"{upstream}\"\n[upstreams.api]\nservers = [{{ address = \"a:1\" }}]"
+        );
+        assert_eq!(one(&text), message);
+    }
+    assert_eq!(
+        one("[[routes]]\nhost = \"a\""),
+        "1:1 missing key `upstream` in [[routes]] | add upstream = \"http://127.0.0.1:3000\""
+    );
+}
+
+#[test]
+fn upstreams_are_checked() {
+    for (line, message) in [
+        (
+            "servers = []",
+            "2:11 an upstream needs a server, found an empty list",
+        ),
+        (
+            "servers = [\"a:1\"]",
+            "2:12 expected a table, found string | write { address = \"a:1\" }",
+        ),
+        (
+            "servers = [{ weight = 1 }]",
+            "2:12 missing key `address` in [[upstreams.a.servers]] | add address = \"10.0.0.11:8080\"",
+        ),
+        (
+            "servers = [{ address = \"a:1\", weight = 0 }]",
+            "2:40 expected an integer from 1 to 1000, found 0",
+        ),
+        (
+            "servers = [{ address = \"a:1\" }, { address = \"A:1\" }]",
+            "2:45 the server `A:1` is given twice | `weight` gives it a larger share",
+        ),
+        (
+            "protocol = \"http1\"",
+            "1:1 missing key `servers` in [upstreams.a] | add servers = [{ address = \"10.0.0.11:8080\" }]",
+        ),
+    ] {
+        assert_eq!(one(&format!("[upstreams.a]\n{line}")), message);
+    }
+    let text = "[upstreams.a]\nservers = [{ address = \"a:1\", weight = 3 }]\n\
+                pool = { max_idle = 0, wait = \"20ms\" }\ntimeouts.connect = \"1s\"\n";
+    let config = with(text);
+    let upstream = &config.upstreams[0];
+    assert_eq!(upstream.servers[0].weight, 3);
+    assert_eq!(upstream.pool.max_idle, 0);
+    assert_eq!(upstream.pool.wait, Duration::from_millis(20));
+    assert_eq!(upstream.pool.idle_timeout, defaults::POOL.idle_timeout);
+    assert_eq!(upstream.timeouts.connect, Duration::from_secs(1));
+}
+
+#[test]
+fn syntax_errors_are_found_with_other_faults() {
+    let text = "\
+[limits]
+connections = 
+h2_stream = 1
+[limits]
+[timeouts]
+keep_alive = \"75s
+[certificates.a]
+chain = \"c\"
+";
+    let found = heads(text);
+    let places: Vec<_> = found
+        .iter()
+        .map(|fault| fault.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(places, ["2:15", "3:1", "4:2", "6:18"], "{found:#?}");
+    assert!(found[2].contains("`limits` is defined twice"), "{found:#?}");
+    assert_eq!(found[0], "2:15 the value is missing");
+    // Neither the missing key nor the missing listeners: they may be in what could not be read.
+    assert_eq!(found.len(), 4, "{found:#?}");
+}
+
+#[test]
+fn a_string_without_quotes_is_shown_with_them() {
+    assert_eq!(
+        one("[admin]\naddress = localhost:9180"),
+        "2:11 a string stands in quotes | write \"localhost:9180\""
+    );
+}
+
+#[test]
+fn a_key_defined_twice_is_located() {
+    assert_eq!(
+        one("[limits]\nconnections = 1\nconnections = 2"),
+        "3:1 `connections` is defined twice"
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("handfast.toml");
+    let shown = load(&path).unwrap_err().to_string();
+    assert!(
+        shown.starts_with(&format!("cannot read {}: ", path.display())),
+        "{shown}"
+    );
+
+    std::fs::write(&path, b"# \xff\n").unwrap();
+    let shown = load(&path).unwrap_err().to_string();
+    let head = format!("{}:1:3: the file is not UTF-8\n", path.display());
+    assert!(shown.starts_with(&head), "{shown}");
+
+    let size = usize::try_from(defaults::FILE_SIZE).unwrap();
+    std::fs::write(&path, vec![b'\n'; size + 1]).unwrap();
+    let shown = load(&path).unwrap_err().to_string();
+    assert!(shown.ends_with("it is larger than 4 MiB"), "{shown}");
+
+    std::fs::write(&path, MINIMAL).unwrap();
+    let loaded = load(&path).unwrap();
+    let listener = &loaded.config.listeners[0];
+    let position = loaded.sources.position(listener.location).unwrap();
+    assert_eq!((position.line, position.column), (2, 11));
+}
+
+#[test]
+fn deep_and_long_texts_are_refused() {
+    for text in [
+        format!("a = {}", "[".repeat(100_000)),
+        format!("a = {}", "{a=".repeat(100_000)),
+        format!("{} = 1", vec!["a"; 100_000].join(".")),
+        format!("[{}]", vec!["a"; 100_000].join(".")),
+        "[[a]]\n".repeat(10_000),
+    ] {
+        assert!(parse(&text, Path::new("t")).is_err());
+    }
+}
+
+/// A text without one of its characters, or with one more, or with a line twice or gone.
+fn mutated() -> impl Strategy<Value = String> {
+    let change = (0..FULL.len(), 0..4_u8, any::<char>());
+    proptest::collection::vec(change, 1..4).prop_map(|changes| {
+        let mut text = FULL.to_owned();
+        for (at, kind, char) in changes {
+            let mut at = at.min(text.len().saturating_sub(1));
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            let line_end = text[at..].find('\n').map_or(text.len(), |end| at + end);
+            match kind {
+                0 => drop(text.remove(at)),
+                1 => text.insert(at, char),
+                2 => text.replace_range(at..line_end, ""),
+                _ => {
+                    let rest = text[at..line_end].to_owned();
+                    text.insert_str(line_end, &rest);
+                }
+            }
+        }
+        text
+    })
+}
+
+/// Whatever comes, every fault can be shown and stands inside the text.
+fn check(text: &str) -> Result<(), TestCaseError> {
+    if let Err(faults) = parse(text, Path::new("t.toml")) {
+        prop_assert!(!faults.is_empty());
+        prop_assert!(!faults.to_string().is_empty());
+        for item in &faults.items {
+            if let Some(location) = item.location {
+                prop_assert!(location.span.0 <= location.span.1, "{item:?}");
+                prop_assert!(location.span.1 <= text.len(), "{item:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in "(?s).{0,200}") {
+        check(&text)?;
+    }
+
+    #[test]
+    fn arbitrary_toml_never_panics(
+        text in "((\\[\\[?(tls|routes|listeners|a)(\\.[a-z\"])?\\]?\\]|(address|tls|a|\"\"|names)(\\.a)? ?= ?([0-9.-]{1,3}|\"[ -~é]{0,9}\"|\\[(\"x\",?)*\\]?|\\{a=1,?\\}?|true|1979-05-27))?\r?\n?){0,12}"
+    ) {
+        check(&text)?;
+    }
+
+    #[test]
+    fn a_damaged_configuration_never_panics(text in mutated()) {
+        check(&text)?;
+    }
+}

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
+use super::addresses;
 use super::defaults::{self, DEADLINE};
 use super::diagnostic::Diagnostic;
 use super::model::{Pool, ServerAddress, Upstream, UpstreamId, UpstreamServer, UpstreamTimeouts};
 use super::references::References;
-use super::scalars;
 use super::table::{Named, Table};
 use super::value::{Text, Value};
 use super::wording::quoted;
@@ -47,7 +47,7 @@ impl Upstreams {
             let address = text
                 .text
                 .contains(':')
-                .then(|| scalars::server_address(text.text));
+                .then(|| addresses::server_address(text.text));
             if let Some(Ok(_)) = address {
                 let message = format!("upstream {} is not defined", quoted(text.text));
                 let help = format!("write \"http://{}\"", text.text);
@@ -56,7 +56,7 @@ impl Upstreams {
             }
             return self.references.resolve(text).map(UpstreamId);
         }
-        let address = text.read(scalars::upstream_url)?;
+        let address = text.read(addresses::upstream_url)?;
         if let Some(id) = self.inline.get(&address) {
             return Some(*id);
         }
@@ -140,7 +140,7 @@ fn servers(upstream: &Table<'_>, value: Value<'_>) -> Vec<UpstreamServer> {
         let text = table
             .required("address", "\"10.0.0.11:8080\"")
             .and_then(|value| value.text("an address such as \"10.0.0.11:8080\""));
-        let address = text.and_then(|text| text.read(scalars::server_address));
+        let address = text.and_then(|text| text.read(addresses::server_address));
         let weight = table.integer("weight", defaults::WEIGHT, &defaults::WEIGHT_RANGE);
         table.finish();
         let (Some(text), Some(address)) = (text, address) else {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::diagnostic::{Diagnostic, Location};
+use super::measures::{self, A_DURATION, A_SIZE};
 use super::reading::Reading;
-use super::scalars;
 use super::wording::{listed, quoted, suggestion};
 
 /// A value with its place.
@@ -99,21 +99,21 @@ impl<'t> Value<'t> {
             DeValue::String(text) => text,
             DeValue::Integer(integer) => {
                 let help = format!("write \"{}s\"", integer.as_str());
-                self.mismatch(scalars::A_DURATION, Some(help));
+                self.mismatch(A_DURATION, Some(help));
                 return None;
             }
             _ => {
-                self.mismatch(scalars::A_DURATION, None);
+                self.mismatch(A_DURATION, None);
                 return None;
             }
         };
-        match scalars::duration(text) {
+        match measures::duration(text) {
             Ok(duration) if range.contains(&duration) => Some(duration),
             Ok(_) => {
                 self.out_of_range(
                     text,
-                    &scalars::write_duration(*range.start()),
-                    &scalars::write_duration(*range.end()),
+                    &measures::write_duration(*range.start()),
+                    &measures::write_duration(*range.end()),
                 );
                 None
             }
@@ -133,22 +133,22 @@ impl<'t> Value<'t> {
                     .as_str()
                     .parse()
                     .ok()
-                    .map(|bytes| format!("write \"{}\"", scalars::write_size(bytes)));
-                self.mismatch(scalars::A_SIZE, help);
+                    .map(|bytes| format!("write \"{}\"", measures::write_size(bytes)));
+                self.mismatch(A_SIZE, help);
                 return None;
             }
             _ => {
-                self.mismatch(scalars::A_SIZE, None);
+                self.mismatch(A_SIZE, None);
                 return None;
             }
         };
-        match scalars::size(text) {
+        match measures::size(text) {
             Ok(bytes) if range.contains(&bytes) => Some(bytes),
             Ok(_) => {
                 self.out_of_range(
                     text,
-                    &scalars::write_size(*range.start()),
-                    &scalars::write_size(*range.end()),
+                    &measures::write_size(*range.start()),
+                    &measures::write_size(*range.end()),
                 );
                 None
             }

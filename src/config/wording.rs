@@ -1,7 +1,7 @@
 //! How faults are worded: names quoted, alternatives listed, near misses found.
 
 /// As many names as are listed in full.
-const LISTED: usize = 12;
+const LISTED: usize = 16;
 
 /// As many characters of a value as are repeated.
 const QUOTED: usize = 80;
@@ -119,7 +119,7 @@ mod tests {
             ("adress", "address"),
             ("Address", "address"),
             ("backlgo", "backlog"),
-            ("certificats", "certificates"),
+            ("certificatess", "certificates"),
             ("tsl", "tls"),
         ] {
             assert_eq!(nearest(typed, keys), Some(meant), "{typed}");
@@ -137,9 +137,9 @@ mod tests {
 
     #[test]
     fn long_lists_and_values_are_cut() {
-        let names: Vec<_> = (0..15).map(|index| format!("n{index}")).collect();
+        let names: Vec<_> = (0..19).map(|index| format!("n{index}")).collect();
         let text = listed(names.iter().map(String::as_str));
-        assert!(text.ends_with("`n11` and 3 more"), "{text}");
+        assert!(text.ends_with("`n15` and 3 more"), "{text}");
         assert_eq!(listed(["a", "b"]), "`a`, `b`");
         assert_eq!(quoted(&"x".repeat(100)).chars().count(), QUOTED + 3);
         assert_eq!(quoted("a\u{7}b"), "`a\u{fffd}b`");

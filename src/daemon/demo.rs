@@ -68,12 +68,11 @@ async fn answer(
     let mut headers = Map::new();
     for (name, value) in &head.headers {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        match headers
+        let values = headers
             .entry(name.as_str().to_owned())
-            .or_insert_with(|| json!([]))
-        {
-            Value::Array(values) => values.push(value.into()),
-            _ => {}
+            .or_insert_with(|| json!([]));
+        if let Value::Array(values) = values {
+            values.push(value.into());
         }
     }
     let handshake = head

@@ -1,3 +1,22 @@
 //! One request: checked, routed, forwarded, answered.
-mod stub;
-pub use stub::*;
+//!
+//! [`ProxyService`] is what hyper calls for each request of a connection. It takes the current
+//! snapshot, refuses what is ambiguous, finds the route, hands the request to the upstream and
+//! streams the response back; what cannot be forwarded gets a short answer of our own. Metrics and
+//! access log see each request once, when its response has ended or nobody waits for it any more.
+
+mod authority;
+mod body;
+mod connection_info;
+mod error;
+mod forward;
+mod headers;
+mod request_record;
+mod respond;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub use body::ProxyBody;
+pub use connection_info::ConnectionInfo;
+pub use service::ProxyService;

@@ -114,7 +114,13 @@ fn micros(time: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
+    use crate::report::{
+        ConnectionId, Direction, FailureClass, FalseStart, Part, Peer, Phase, ProtocolVersion,
+        Resumption, ServerNameLabel, Side,
+    };
 
     #[test]
     fn microseconds_keep_nanoseconds() {
@@ -127,5 +133,76 @@ mod tests {
             let json = serde_json::to_string(&micros(Duration::from_nanos(nanos))).unwrap();
             assert_eq!(json, text);
         }
+    }
+
+    #[test]
+    fn a_report_has_every_field_in_order() {
+        let mut phases = Phases::default();
+        phases.add(Phase::Select, Duration::from_nanos(1_001));
+        let mut parts = Parts::default();
+        parts.add(Part::Sign, Duration::from_nanos(999));
+        let report = HandshakeReport {
+            id: ConnectionId(255),
+            time: UNIX_EPOCH + Duration::from_secs(1_795_407_045),
+            listener: "https".into(),
+            peer: Peer::Unix,
+            outcome: Outcome::Failed(Failure {
+                class: FailureClass::Timeout,
+                phase: Phase::ClientFlightWait,
+                side: Side::Server,
+                alert: None,
+                diagnosis: "said \"nothing\"\n".into(),
+            }),
+            version: Some(ProtocolVersion::Tls12),
+            kind: None,
+            hello_retry: true,
+            cipher: None,
+            group: Some("X25519"),
+            server_name: Some("example.com".into()),
+            server_name_label: ServerNameLabel::Other,
+            alpn: None,
+            resumption: Resumption::UnknownKey,
+            false_start: FalseStart::NotApplicable,
+            ja4: None,
+            rtt: Some(Duration::from_micros(1500)),
+            round_trips: 2,
+            total: Duration::from_nanos(2_500),
+            phases,
+            parts,
+            messages: vec![Message {
+                direction: Direction::In,
+                name: "ClientHello",
+                bytes: 512,
+                at: Duration::from_nanos(1_250),
+            }],
+        };
+        let zero: String = Phase::ALL
+            .iter()
+            .map(|phase| {
+                let micros = if *phase == Phase::Select {
+                    "1.001"
+                } else {
+                    "0.0"
+                };
+                format!("\"{}\":{micros},", phase.name())
+            })
+            .collect();
+        assert_eq!(
+            serde_json::to_string(&report).unwrap(),
+            [
+                r#"{"id":"00000000000000ff","time":"2026-11-23T04:10:45Z","listener":"https","#,
+                r#""peer":"unix","outcome":"failed","version":"1.2","kind":null,"hello_retry":true,"#,
+                r#""cipher":null,"group":"X25519","server_name":"example.com","alpn":null,"#,
+                r#""resumption":"unknown_key","false_start":"not_applicable","ja4":null,"#,
+                r#""rtt_us":1500.0,"round_trips":2,"total_us":2.5,"phases_us":{"#,
+                zero.trim_end_matches(','),
+                r#"},"parts_us":{"key_exchange":0.0,"sign":0.999,"ticket":0.0,"verify":0.0,"#,
+                r#""other":0.0},"messages":[{"direction":"in","name":"ClientHello","bytes":512,"#,
+                r#""at_us":1.25}],"failure":{"class":"timeout","phase":"client_flight_wait","#,
+                r#""side":"server","alert":null,"diagnosis":"said \"nothing\"\n","#,
+                r#""would_succeed_with":null}}"#,
+            ]
+            .concat()
+        );
     }
 }

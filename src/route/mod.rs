@@ -1,5 +1,6 @@
 //! Which route a request takes.
 
+mod matcher;
 mod table;
 
 pub use table::RouteTable;

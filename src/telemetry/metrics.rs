@@ -98,6 +98,12 @@ impl Metrics {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Which configuration is serving, counted from 1: every good reload makes the next.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        1 + self.reloads_ok.load(Ordering::Relaxed)
+    }
+
     /// Sums over all listeners, for the summary of the admin API.
     #[must_use]
     pub fn totals(&self) -> Totals {

@@ -16,18 +16,11 @@ use super::stream::Stream;
 use super::writer::LineWriter;
 use crate::config::LogLevel;
 
-/// Changes what the installed subscriber lets through.
+/// Changes what the installed subscriber lets through. Every style is installed and all but one are
+/// off: a subscriber's layers cannot be exchanged later without losing the spans that are open.
 #[derive(Debug)]
 pub(super) struct DaemonLog {
-    human: Handle<Targets, Registry>,
-    json: Handle<Targets, Registry>,
-}
-
-/// Both styles are installed and one of them is off: a subscriber's layers cannot be exchanged
-/// later without losing the spans that are open.
-struct Filters {
-    human: Targets,
-    json: Targets,
+    layers: Vec<(Style, Handle<Targets, Registry>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -45,58 +38,51 @@ fn subscriber(
     level: LogLevel,
     style: Style,
 ) -> (impl Subscriber + Send + Sync, DaemonLog) {
-    let filters = Filters::new(level, style);
-    let (human_filter, human) = reload::Layer::new(filters.human);
-    let (json_filter, json) = reload::Layer::new(filters.json);
-    let lines = DaemonLines(writer);
-    let human_layer = tracing_subscriber::fmt::layer()
-        .with_ansi(matches!(style, Style::Human { colours: true }))
-        .with_target(false)
-        .with_writer(lines.clone())
-        .with_filter(human_filter)
-        .boxed();
-    let json_layer = tracing_subscriber::fmt::layer()
-        .json()
-        .with_span_list(false)
-        .with_writer(lines)
-        .with_filter(json_filter)
-        .boxed();
+    let mut handles = Vec::new();
+    let mut layers = Vec::new();
+    for layer_style in [
+        Style::Human { colours: false },
+        Style::Human { colours: true },
+        Style::Json,
+    ] {
+        let (filter, handle) = reload::Layer::new(targets(level, layer_style == style));
+        handles.push((layer_style, handle));
+        let layer = tracing_subscriber::fmt::layer().with_writer(DaemonLines(writer.clone()));
+        layers.push(match layer_style {
+            Style::Human { colours } => layer
+                .with_ansi(colours)
+                .with_target(false)
+                .with_filter(filter)
+                .boxed(),
+            Style::Json => layer
+                .json()
+                .with_span_list(false)
+                .with_filter(filter)
+                .boxed(),
+        });
+    }
     // In a list: joined by `and_then` right above the registry, the last one alone would decide
     // the most verbose level.
-    let subscriber = tracing_subscriber::registry().with(vec![human_layer, json_layer]);
-    (subscriber, DaemonLog { human, json })
+    let subscriber = tracing_subscriber::registry().with(layers);
+    (subscriber, DaemonLog { layers: handles })
 }
 
 impl DaemonLog {
     /// Goes on with another level and style.
     pub(super) fn reconfigure(&self, level: LogLevel, style: Style) {
-        let filters = Filters::new(level, style);
-        // It fails only when the subscriber is gone, and then nothing is logged.
-        let _ = self.human.reload(filters.human);
-        let _ = self.json.reload(filters.json);
-    }
-}
-
-impl Filters {
-    fn new(level: LogLevel, style: Style) -> Self {
-        let on = targets(level);
-        let off = Targets::new();
-        match style {
-            Style::Human { .. } => Self {
-                human: on,
-                json: off,
-            },
-            Style::Json => Self {
-                human: off,
-                json: on,
-            },
+        for (layer_style, filter) in &self.layers {
+            // It fails only when the subscriber is gone, and then nothing is logged.
+            let _ = filter.reload(targets(level, *layer_style == style));
         }
     }
 }
 
-/// What passes at `level`. Libraries warn about what peers do, which is no warning to whoever runs
+/// What passes at `level` through a layer that is `on`. Libraries warn about what peers do, which is no warning to whoever runs
 /// the daemon: they are heard at `debug` (their warnings) and `trace` (all they say).
-fn targets(level: LogLevel) -> Targets {
+fn targets(level: LogLevel, on: bool) -> Targets {
+    if !on {
+        return Targets::new();
+    }
     let (own, libraries) = match level {
         LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
         LogLevel::Warn => (LevelFilter::WARN, LevelFilter::ERROR),

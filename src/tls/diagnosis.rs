@@ -210,7 +210,8 @@ fn incompatible(scene: &Scene<'_>) -> Option<(FailureClass, String)> {
     let policy = site.policy().spec();
     let allows = |version| policy.versions.contains(&version);
     let tls13 = hello.offers_tls13() && allows(ProtocolVersion::Tls13);
-    if !tls13 && !(hello.offers_tls12() && allows(ProtocolVersion::Tls12)) {
+    let tls12 = hello.offers_tls12() && allows(ProtocolVersion::Tls12);
+    if !(tls12 || tls13) {
         let failure = no_shared_version(hello, policy);
         return Some((failure.class, failure.diagnosis));
     }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::diagnosis::{self, Scene};
 use super::hello::ClientHello;
-use super::record::{FirstFlight, RecordIo};
+use super::record::{FirstFlight, FirstRequest, RecordIo};
 use super::sites::{Choice, Site, Sites};
 use super::{alert, work::SessionFacts};
 use crate::config::{Alpn, CipherSuite, Group};
@@ -183,11 +183,18 @@ where
                 None => None,
             };
             let report = facts.report(io, Some(connection), alpn, |_| Outcome::Ok);
-            let plaintext_waits = !connection.wants_read();
-            if plaintext_waits {
-                metrics.first_request_wait(std::time::Duration::ZERO);
+            let first = FirstRequest {
+                since: Instant::now(),
+                kind: report.kind.unwrap_or(HandshakeKind::Full),
+                metrics: metrics.clone(),
+            };
+            if connection.wants_read() {
+                io.finish(Some(first));
+            } else {
+                // rustls holds plaintext already: it came with the client's last flight.
+                first.came(Duration::ZERO);
+                io.finish(None);
             }
-            io.finish((!plaintext_waits).then(|| (Instant::now(), metrics.clone())));
             Ok(Established {
                 stream,
                 alpn,
@@ -411,8 +418,6 @@ const fn round_trips(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::io::{AsyncReadExt, DuplexStream};
     use tokio_rustls::TlsConnector;
     use tokio_rustls::rustls::crypto::aws_lc_rs::{self, kx_group};

@@ -10,14 +10,14 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock::Clock;
 use super::transcript::Transcript;
 use crate::deadline::Deadline;
-use crate::report::Phase;
+use crate::report::{HandshakeKind, Phase};
 use crate::telemetry::ListenerMetrics;
 
 /// A stream that knows TLS records.
@@ -51,7 +51,25 @@ struct Streaming {
     ahead: Vec<u8>,
     served: usize,
     /// Told of the first bytes after the handshake.
-    first: Option<(Instant, Arc<ListenerMetrics>)>,
+    first: Option<FirstRequest>,
+}
+
+/// Who is told of the first plaintext after the handshake.
+#[derive(Debug)]
+pub(super) struct FirstRequest {
+    /// When the handshake was complete.
+    pub(super) since: Instant,
+    /// What kind of handshake it was.
+    pub(super) kind: HandshakeKind,
+    /// Whom to tell.
+    pub(super) metrics: Arc<ListenerMetrics>,
+}
+
+impl FirstRequest {
+    /// The first bytes are here, after `wait`.
+    pub(super) fn came(&self, wait: Duration) {
+        self.metrics.first_request_wait_of(self.kind, wait);
+    }
 }
 
 /// How far the handshake is, as far as waits and writes need to know.
@@ -151,7 +169,7 @@ impl<S> RecordIo<S> {
 
     /// Ends the first life. `first` is told how long the first bytes after it were in coming;
     /// bytes that are here already count as none.
-    pub(super) fn finish(&mut self, first: Option<(Instant, Arc<ListenerMetrics>)>) {
+    pub(super) fn finish(&mut self, first: Option<FirstRequest>) {
         let Life::Handshake(handshake) = &mut self.life else {
             return;
         };
@@ -426,17 +444,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for RecordIo<S> {
                         streaming.ahead = Vec::new();
                         streaming.served = 0;
                     }
-                    if let Some((_, metrics)) = streaming.first.take() {
-                        metrics.first_request_wait(std::time::Duration::ZERO);
+                    if let Some(first) = streaming.first.take() {
+                        first.came(Duration::ZERO);
                     }
                     return Poll::Ready(Ok(()));
                 }
                 let before = out.filled().len();
                 ready!(Pin::new(&mut this.io).poll_read(cx, out))?;
                 if out.filled().len() > before
-                    && let Some((since, metrics)) = streaming.first.take()
+                    && let Some(first) = streaming.first.take()
                 {
-                    metrics.first_request_wait(since.elapsed());
+                    first.came(first.since.elapsed());
                 }
                 Poll::Ready(Ok(()))
             }

@@ -1,5 +1,27 @@
-//! Clusters of upstream servers: balance, pools, connections.
+//! Clusters of upstream servers: balance, pools, connections, exchanges.
+//!
+//! A request becomes an exchange: a server is chosen, a kept connection taken or a new one made,
+//! and request and response are then driven together inside the caller's own future and, later,
+//! inside the response's body. No task and no channel stands between the two sides, so whoever
+//! drops the future or the body closes the connection at once.
 
+mod balance;
 mod cluster;
+mod connect;
+mod error;
+mod exchange;
+mod framing;
+mod idle_timer;
+mod link;
+#[cfg(test)]
+pub(crate) mod origin;
+mod pool;
+mod request_body;
+mod response_body;
+#[cfg(test)]
+mod tests;
 
 pub use cluster::Cluster;
+pub use error::{BodyError, ExchangeError, RequestBodyError};
+pub use request_body::{RequestBody, Upload};
+pub use response_body::ResponseBody;

@@ -1,1 +1,27 @@
-fn main() {}
+//! Black-box tests: the daemon as a process, real sockets, other people's clients.
+//!
+//! The tools come from Debian: curl, openssl, gnutls-bin, nghttp2-client, wrk. Where one is
+//! missing its tests fail. `HANDFAST_SOAK=1` moves the full size at a limited rate as well.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "the helpers of tests fail as tests do"
+)]
+
+mod admin;
+mod check;
+mod dev;
+mod failures;
+mod forwarding;
+mod interop;
+mod limits;
+mod load;
+mod phases;
+mod reload;
+mod server_name;
+mod shutdown;
+mod streams;
+mod support;
+mod upstream_faults;

@@ -1,0 +1,111 @@
+//! The body of a response to a client.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::request_record::RequestRecord;
+use crate::upstream::{BodyError, ResponseBody};
+
+/// The body of a response: an upstream's, or a short text of our own.
+///
+/// It counts what passes and tells the request's record at its end. A body that breaks off is an
+/// error, so that hyper aborts the response: no end of chunks over HTTP/1.1, RST_STREAM over
+/// HTTP/2.
+#[derive(Debug)]
+pub struct ProxyBody {
+    source: Source,
+    /// `None` once told.
+    record: Option<RequestRecord>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Text(Bytes),
+    Upstream(ResponseBody),
+}
+
+impl ProxyBody {
+    /// A text of our own; empty is no body.
+    pub(super) const fn text(text: Bytes, record: RequestRecord) -> Self {
+        Self {
+            source: Source::Text(text),
+            record: Some(record),
+        }
+    }
+
+    /// What an upstream sends.
+    pub(super) const fn upstream(body: ResponseBody, record: RequestRecord) -> Self {
+        Self {
+            source: Source::Upstream(body),
+            record: Some(record),
+        }
+    }
+
+    fn tell_if_ended(&mut self) {
+        if self.is_end_stream() {
+            self.record = None;
+        }
+    }
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let next = match &mut this.source {
+            Source::Text(text) if text.is_empty() => Poll::Ready(None),
+            Source::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
+            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
+        };
+        match &next {
+            Poll::Pending => {}
+            Poll::Ready(None) => this.record = None,
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(data), Some(record)) = (frame.data_ref(), &mut this.record) {
+                    record.sent(data.len());
+                }
+                this.tell_if_ended();
+            }
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(mut record) = this.record.take() {
+                    record.body_failed(error);
+                }
+            }
+        }
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Text(text) => text.is_empty(),
+            Source::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Source::Upstream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for ProxyBody {
+    fn drop(&mut self) {
+        // A body without bytes is never asked for them; any other was not taken to its end.
+        let ended = self.is_end_stream();
+        if let Some(record) = &mut self.record
+            && !ended
+        {
+            record.failed("client_closed");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Why a request is answered by us.
+
+use http::{Method, StatusCode};
+
+use super::authority::TargetError;
+use super::headers::FieldError;
+use crate::telemetry::UpstreamFailure;
+use crate::upstream::{ExchangeError, RequestBodyError};
+
+/// Why a request is answered by us and not by an upstream.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProxyError {
+    /// CONNECT and TRACE are never forwarded.
+    #[error("method {0} is not served")]
+    Method(Method),
+    /// Whom or what the request is for is missing or ambiguous.
+    #[error("the request's target is not valid")]
+    Target(#[source] TargetError),
+    /// A field that decides over the message is missing, ambiguous or not supported.
+    #[error("the request's fields are not valid")]
+    Fields(#[source] FieldError),
+    /// No route matches.
+    #[error("no route matches")]
+    NoRoute,
+    /// The request body is announced or found to be too large, stalled, or broke off.
+    #[error("the request body failed")]
+    Body(#[source] RequestBodyError),
+    /// No response from the upstream.
+    #[error("no response from the upstream")]
+    Upstream(#[source] ExchangeError),
+}
+
+impl ProxyError {
+    /// The status of our answer.
+    pub(super) const fn status(&self) -> StatusCode {
+        match self {
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Target(_) => StatusCode::BAD_REQUEST,
+            Self::Fields(error) => match error {
+                FieldError::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
+                FieldError::Expect => StatusCode::EXPECTATION_FAILED,
+                FieldError::ContentLength => StatusCode::BAD_REQUEST,
+            },
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Body(RequestBodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(RequestBodyError::Idle) => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(RequestBodyError::Broken) => StatusCode::BAD_REQUEST,
+            Self::Upstream(error) => match error.failure() {
+                Some(UpstreamFailure::PoolFull) => StatusCode::SERVICE_UNAVAILABLE,
+                Some(UpstreamFailure::ConnectTimeout | UpstreamFailure::FirstByteTimeout) => {
+                    StatusCode::GATEWAY_TIMEOUT
+                }
+                _ => StatusCode::BAD_GATEWAY,
+            },
+        }
+    }
+
+    /// The reason word: all that clients learn, and what the access log has. From a fixed list.
+    pub(super) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Method(_) => "method_not_allowed",
+            Self::Target(_) => "bad_target",
+            Self::Fields(FieldError::TransferEncoding) => "transfer_encoding",
+            Self::Fields(FieldError::Expect) => "expectation",
+            Self::Fields(FieldError::ContentLength) => "content_length",
+            Self::NoRoute => "no_route",
+            Self::Body(error) => body_reason(*error),
+            Self::Upstream(error) => match error.failure() {
+                Some(failure) => failure.name(),
+                None => "request_body_broken",
+            },
+        }
+    }
+
+    /// Whether the connection is not to be trusted with another request: where the message ends
+    /// is in doubt, or its rest is not wanted. Streams of HTTP/2 end apart.
+    pub(super) const fn closes(&self) -> bool {
+        !matches!(self, Self::NoRoute | Self::Upstream(_))
+    }
+}
+
+impl From<ExchangeError> for ProxyError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::RequestBody(error) => Self::Body(error),
+            other => Self::Upstream(other),
+        }
+    }
+}
+
+/// The reason word of a failed request body.
+pub(super) const fn body_reason(error: RequestBodyError) -> &'static str {
+    match error {
+        RequestBodyError::TooLarge => "request_body_too_large",
+        RequestBodyError::Idle => "request_body_timeout",
+        RequestBodyError::Broken => "request_body_broken",
+    }
+}

@@ -1,0 +1,81 @@
+//! One request on its way to an upstream, and the response on its way back.
+
+use http::{Method, Request, Response, Version};
+use hyper::body::{Body, Incoming};
+
+use super::authority::Target;
+use super::error::ProxyError;
+use super::headers::{self, BodyLength};
+use super::request_record::RequestRecord;
+use super::service::Shared;
+use crate::config::RouteAction;
+use crate::snapshot::Snapshot;
+use crate::upstream::{RequestBody, RequestBodyError, ResponseBody};
+
+/// Checks and routes `request`, and forwards it. Bodies are streamed both ways: the request's
+/// while the future or the response's body is polled.
+///
+/// # Errors
+/// Why the request gets an answer of our own.
+pub(super) async fn forward(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    request: Request<Incoming>,
+    record: &mut RequestRecord,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let config = &snapshot.config;
+    let (mut head, incoming) = request.into_parts();
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        return Err(ProxyError::Method(head.method));
+    }
+    let length = body_length(&incoming);
+    headers::check_request(&head.headers, length).map_err(ProxyError::Fields)?;
+    let target = Target::read(head.version, &head.method, &head.uri, &head.headers)
+        .map_err(ProxyError::Target)?;
+    let route = snapshot
+        .routes
+        .find(&target.host, target.path())
+        .ok_or(ProxyError::NoRoute)?;
+    record.route = Some(route);
+    let limit = config.limits.request_body;
+    if let (BodyLength::Known(length), Some(limit)) = (length, limit)
+        && length > limit
+    {
+        return Err(ProxyError::Body(RequestBodyError::TooLarge));
+    }
+    let RouteAction::Upstream(upstream) = config.routes[route.0].action;
+    record.upstream = Some(upstream);
+
+    headers::forward_request(
+        &mut head.headers,
+        &head.method,
+        length,
+        target.authority,
+        &shared.client,
+        config.forwarding.connection_id,
+    );
+    head.uri = target.uri;
+    head.version = Version::HTTP_11;
+    // What hyper noted about the client's connection must not reach the upstream's.
+    head.extensions.clear();
+    let body = RequestBody::new(incoming, limit, config.timeouts.request_body_idle);
+    record.upload = body.upload();
+
+    let mut response = snapshot
+        .cluster(upstream)
+        .exchange(Request::from_parts(head, body), &mut record.server)
+        .await?;
+    headers::forward_response(response.headers_mut());
+    *response.version_mut() = Version::HTTP_11;
+    Ok(response)
+}
+
+fn body_length(incoming: &Incoming) -> BodyLength {
+    if incoming.is_end_stream() {
+        return BodyLength::None;
+    }
+    incoming
+        .size_hint()
+        .exact()
+        .map_or(BodyLength::Unknown, BodyLength::Known)
+}

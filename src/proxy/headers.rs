@@ -1,0 +1,267 @@
+//! The fields of a message between its two hops: checked, stripped of what concerns one hop only,
+//! and told whom it is forwarded for.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+
+use super::connection_info::ConnectionInfo;
+use crate::report::Peer;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_HANDFAST_CONNECTION: HeaderName = HeaderName::from_static("x-handfast-connection");
+
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+
+/// Fields of one hop (RFC 9110 section 7.6.1). `TE` is treated apart.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HTTP2_SETTINGS,
+];
+
+/// A field that makes a request impossible to forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FieldError {
+    /// Anything but exactly one `chunked` (RFC 9112 section 6.1).
+    #[error("transfer-encoding other than chunked")]
+    TransferEncoding,
+    /// Anything but `100-continue` (RFC 9110 section 10.1.1).
+    #[error("expectation other than 100-continue")]
+    Expect,
+    /// Not one number, or not what the message has.
+    #[error("content-length does not fit")]
+    ContentLength,
+}
+
+/// How long a request body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyLength {
+    /// There is none.
+    None,
+    /// As many bytes.
+    Known(u64),
+    /// Its end will show.
+    Unknown,
+}
+
+/// What upstreams are told about the client: the same for all requests of a connection.
+#[derive(Debug)]
+pub(super) struct ClientFields {
+    forwarded_for: Option<HeaderValue>,
+    proto: HeaderValue,
+    connection: Option<HeaderValue>,
+    /// `Host` for HTTP/1.0 clients that send none (RFC 9112 section 3.3).
+    default_host: HeaderValue,
+}
+
+impl ClientFields {
+    /// The fields for one connection.
+    pub(super) fn new(connection: &ConnectionInfo) -> Self {
+        let text = |text: String| HeaderValue::from_str(&text).ok();
+        Self {
+            forwarded_for: match connection.peer {
+                // A dual-stack socket shows IPv4 clients as mapped addresses.
+                Peer::Tcp(peer) => text(peer.ip().to_canonical().to_string()),
+                Peer::Unix => None,
+            },
+            proto: HeaderValue::from_static(if connection.secure { "https" } else { "http" }),
+            connection: text(connection.id.to_string()),
+            default_host: match (&connection.server_name, connection.local) {
+                (Some(name), _) => text(name.to_string()),
+                (None, Some(local)) => text(local.to_string()),
+                (None, None) => None,
+            }
+            .unwrap_or(HeaderValue::from_static("")),
+        }
+    }
+}
+
+/// Checks the fields that decide where a request ends, before anything is forwarded.
+///
+/// # Errors
+/// See [`FieldError`].
+pub(super) fn check_request(headers: &HeaderMap, body: BodyLength) -> Result<(), FieldError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next()
+        && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
+    {
+        return Err(FieldError::TransferEncoding);
+    }
+    if headers
+        .get_all(EXPECT)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
+        return Err(FieldError::Expect);
+    }
+    // hyper and h2 have checked this; what they hand over must agree with what is forwarded.
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let length = length.to_str().ok().and_then(|text| text.parse().ok());
+        let fits = match (body, length) {
+            (BodyLength::None, Some(0)) => true,
+            (BodyLength::Known(body), Some(length)) => body == length,
+            _ => false,
+        };
+        if !fits || lengths.next().is_some() {
+            return Err(FieldError::ContentLength);
+        }
+    }
+    Ok(())
+}
+
+/// Turns the fields of a client's request into those of the request to the upstream.
+pub(super) fn forward_request(
+    headers: &mut HeaderMap,
+    method: &Method,
+    body: BodyLength,
+    authority: Option<HeaderValue>,
+    client: &ClientFields,
+    connection_id: bool,
+) {
+    let trailers = wants_trailers(headers);
+    // Before ours are set, so that `Connection` can never take one of ours away.
+    remove_hop_by_hop(headers);
+    headers.remove(TE);
+    headers.remove(EXPECT);
+    remove_claims(headers);
+    join_cookies(headers);
+    if trailers {
+        headers.insert(TE, TRAILERS);
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    match body {
+        // hyper sends no body with GET and HEAD unless it is told to.
+        BodyLength::Unknown => {
+            headers.insert(TRANSFER_ENCODING, CHUNKED);
+        }
+        BodyLength::Known(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        BodyLength::None => {
+            if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
+        }
+    }
+    if let Some(address) = &client.forwarded_for {
+        headers.insert(X_FORWARDED_FOR, address.clone());
+    }
+    headers.insert(X_FORWARDED_PROTO, client.proto.clone());
+    if let Some(authority) = &authority {
+        headers.insert(X_FORWARDED_HOST, authority.clone());
+    }
+    if connection_id && let Some(id) = &client.connection {
+        headers.insert(X_HANDFAST_CONNECTION, id.clone());
+    }
+    headers.insert(
+        HOST,
+        authority.unwrap_or_else(|| client.default_host.clone()),
+    );
+}
+
+/// Turns the fields of an upstream's response into those of the response to the client.
+pub(super) fn forward_response(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    headers.remove(TE);
+}
+
+/// The protocol's way to say that the client's connection ends with this response.
+pub(super) fn close_connection(version: Version, headers: &mut HeaderMap) {
+    if version < Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// Whether `TE` asks for trailers.
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            // These belong to the message, whatever `Connection` says of them.
+            .filter(|name| name != HOST && name != CONTENT_LENGTH)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Removes what only we may say about the client, also where it is spelt with underscores, which
+/// many applications read as the same name.
+fn remove_claims(headers: &mut HeaderMap) {
+    let claims: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_claim(name.as_str()))
+        .cloned()
+        .collect();
+    for name in claims {
+        headers.remove(name);
+    }
+    // Trailers become fields in some applications: none of ours may come that way.
+    let smuggles = headers
+        .get_all(TRAILER)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .any(|name| {
+            std::str::from_utf8(name)
+                .map_or(true, |name| is_claim(&name.trim().to_ascii_lowercase()))
+        });
+    if smuggles {
+        headers.remove(TRAILER);
+    }
+}
+
+/// `name` is in lower case.
+fn is_claim(name: &str) -> bool {
+    if name.contains('_') {
+        let name = name.replace('_', "-");
+        return is_claim(&name) || name == "content-length" || name == "transfer-encoding";
+    }
+    name.starts_with("x-forwarded-") || name.starts_with("x-handfast-") || name == FORWARDED
+}
+
+/// HTTP/2 clients may send cookies one by one; HTTP/1.1 wants one field (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs = headers.get_all(COOKIE);
+    if crumbs.iter().nth(1).is_none() {
+        return;
+    }
+    let joined = crumbs
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect::<Vec<_>>()
+        .join(&b"; "[..]);
+    // Joining what was valid is valid.
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, joined);
+    }
+}

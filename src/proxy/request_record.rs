@@ -1,0 +1,170 @@
+//! What metrics and access log learn of one request, told once at its end.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::header::HOST;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
+use tokio::time::Instant;
+
+use super::connection_info::ConnectionInfo;
+use crate::config::{Config, RouteId, UpstreamId};
+use crate::snapshot::Snapshot;
+use crate::telemetry::{AccessRecord, HttpProtocol, Telemetry};
+use crate::upstream::{BodyError, Upload};
+
+/// The record of one request. It is told when it is dropped: by the body of the response, by the
+/// future that waits for an upstream, whoever holds it last.
+#[derive(Debug)]
+pub(super) struct RequestRecord {
+    connection: Arc<ConnectionInfo>,
+    telemetry: Telemetry,
+    snapshot: Arc<Snapshot>,
+    time: SystemTime,
+    started: Instant,
+    protocol: HttpProtocol,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    status: Option<u16>,
+    error: Option<&'static str>,
+    bytes_out: u64,
+    /// The route that matched.
+    pub(super) route: Option<RouteId>,
+    /// The upstream that was asked.
+    pub(super) upstream: Option<UpstreamId>,
+    /// The server of it.
+    pub(super) server: Option<Arc<str>>,
+    /// The request body, where there is one.
+    pub(super) upload: Option<Arc<Upload>>,
+}
+
+impl RequestRecord {
+    /// The record of a request whose head has just come.
+    pub(super) fn new<B>(
+        connection: Arc<ConnectionInfo>,
+        telemetry: Telemetry,
+        snapshot: Arc<Snapshot>,
+        request: &Request<B>,
+    ) -> Self {
+        Self {
+            connection,
+            telemetry,
+            snapshot,
+            time: SystemTime::now(),
+            started: Instant::now(),
+            protocol: match request.version() {
+                Version::HTTP_2 => HttpProtocol::H2,
+                Version::HTTP_11 => HttpProtocol::Http11,
+                _ => HttpProtocol::Http10,
+            },
+            // Cheap: all three share their bytes with the request.
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            host: request.headers().get(HOST).cloned(),
+            status: None,
+            error: None,
+            bytes_out: 0,
+            route: None,
+            upstream: None,
+            server: None,
+            upload: None,
+        }
+    }
+
+    /// The head of the response goes out.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status.as_u16());
+    }
+
+    /// So many bytes of the response's body go out.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    /// Why the answer is ours, or was cut; the first reason stands.
+    pub(super) fn failed(&mut self, reason: &'static str) {
+        self.error.get_or_insert(reason);
+    }
+
+    /// The body of the response broke off.
+    pub(super) fn body_failed(&mut self, error: &BodyError) {
+        let reason = match (error, error.failure()) {
+            (_, Some(failure)) => failure.name(),
+            (BodyError::RequestBody(error), None) => super::error::body_reason(*error),
+            (_, None) => "response_body",
+        };
+        self.failed(reason);
+    }
+
+    /// The host as received: `:authority` or an absolute target's before `Host`.
+    fn host(&self) -> Cow<'_, str> {
+        match (self.uri.authority(), &self.host) {
+            (Some(authority), _) => authority.as_str().into(),
+            (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()),
+            (None, None) => "".into(),
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("", |path| path.as_str())
+    }
+
+    fn tell(&mut self) {
+        if self.status.is_none() {
+            self.failed("client_closed");
+        }
+        let duration = self.started.elapsed();
+        let config: &Config = &self.snapshot.config;
+        let listener = listener_index(config, &self.connection);
+        if let Some(metrics) =
+            listener.and_then(|listener| self.snapshot.requests(listener, self.route))
+        {
+            metrics.record(self.status, self.protocol, duration);
+        }
+        if !self.telemetry.access.enabled() {
+            return;
+        }
+        let upstream = self
+            .upstream
+            .and_then(|id| config.upstreams.get(id.0))
+            .zip(self.server.clone())
+            .map(|(upstream, server)| (&*upstream.name, server));
+        self.telemetry.access.record(&AccessRecord {
+            connection: self.connection.id,
+            time: self.time,
+            listener: &self.connection.listener_name,
+            peer: self.connection.peer,
+            method: self.method.as_str(),
+            host: self.host(),
+            path: self.path().into(),
+            protocol: self.protocol,
+            status: self.status,
+            route: self
+                .route
+                .and_then(|id| config.routes.get(id.0))
+                .map(|route| &*route.name),
+            upstream,
+            bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
+            bytes_out: self.bytes_out,
+            duration,
+            error: self.error,
+        });
+    }
+}
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+/// The connection's listener in `config`, which may be of a later generation than the connection.
+fn listener_index(config: &Config, connection: &ConnectionInfo) -> Option<usize> {
+    let is_it = |listener: &crate::config::Listener| listener.name == connection.listener_name;
+    if config.listeners.get(connection.listener).is_some_and(is_it) {
+        return Some(connection.listener);
+    }
+    config.listeners.iter().position(is_it)
+}

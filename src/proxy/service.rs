@@ -1,0 +1,93 @@
+//! The service that hyper calls for each request of a connection.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::Service;
+
+use super::body::ProxyBody;
+use super::connection_info::ConnectionInfo;
+use super::forward::forward;
+use super::headers::ClientFields;
+use super::request_record::RequestRecord;
+use super::respond::respond;
+use crate::snapshot::SnapshotStore;
+use crate::telemetry::Telemetry;
+
+/// Answers the requests of one downstream connection. Cheap to clone; never fails: what goes
+/// wrong becomes an answer.
+#[derive(Clone, Debug)]
+pub struct ProxyService(Arc<Shared>);
+
+/// What all requests of a connection share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) connection: Arc<ConnectionInfo>,
+    pub(super) client: ClientFields,
+    snapshots: Arc<SnapshotStore>,
+    telemetry: Telemetry,
+}
+
+impl ProxyService {
+    /// The service of `connection`. Each request takes the snapshot that is current then.
+    #[must_use]
+    pub fn new(
+        connection: Arc<ConnectionInfo>,
+        snapshots: Arc<SnapshotStore>,
+        telemetry: Telemetry,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            client: ClientFields::new(&connection),
+            connection,
+            snapshots,
+            telemetry,
+        }))
+    }
+}
+
+impl Service<Request<Incoming>> for ProxyService {
+    type Response = Response<ProxyBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        Box::pin(answer(self.0.clone(), request))
+    }
+}
+
+async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<ProxyBody>, Infallible> {
+    let snapshot = shared.snapshots.load_full();
+    // From here on the request is recorded, also when this future is dropped.
+    let mut record = RequestRecord::new(
+        shared.connection.clone(),
+        shared.telemetry.clone(),
+        snapshot.clone(),
+        &request,
+    );
+    let method = request.method().clone();
+    let version = request.version();
+    Ok(
+        match forward(&shared, &snapshot, request, &mut record).await {
+            Ok(response) => {
+                record.answered(response.status());
+                response.map(|body| ProxyBody::upstream(body, record))
+            }
+            Err(error) => {
+                tracing::debug!(
+                    connection = %shared.connection.id,
+                    reason = error.reason(),
+                    cause = std::error::Error::source(&error),
+                    "request not forwarded"
+                );
+                respond(&error, &method, version, record)
+            }
+        },
+    )
+}

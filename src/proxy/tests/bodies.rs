@@ -1,0 +1,428 @@
+//! Bodies: streamed both ways with backpressure, bounded, timed.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+
+use super::support::{Proxy, SHORT, config};
+use crate::upstream::origin::{Origin, Served};
+
+/// What sockets and buffers on the way may hold; far less than [`BIG`].
+const BUFFERS: usize = 16 << 20;
+const BIG: usize = 64 << 20;
+
+/// A body that does not say how long it is.
+struct Unsized(Option<Bytes>);
+
+impl Body for Unsized {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(Frame::data).map(Ok))
+    }
+}
+
+pub(super) fn unsized_body(text: &'static str) -> BoxBody<Bytes, std::io::Error> {
+    Unsized(Some(Bytes::from(text)))
+        .map_err(std::io::Error::other)
+        .boxed()
+}
+
+/// A position-dependent pattern, so that lost or swapped pieces show.
+fn pattern(from: usize, length: usize) -> Vec<u8> {
+    (from..from + length)
+        .map(|at| (at / 251 + at) as u8)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_big_upload_arrives_whole() {
+    let origin = Origin::start(|mut served: Served| async move {
+        let head = served.head().await.unwrap();
+        assert!(
+            head.contains(&format!("content-length: {BIG}\r\n")),
+            "{head}"
+        );
+        let mut at = 0;
+        while at < BIG {
+            let bytes = served.some().await?;
+            assert!(!bytes.is_empty());
+            assert!(bytes == pattern(at, bytes.len()), "at {at}");
+            at += bytes.len();
+        }
+        served.respond("whole").await
+    })
+    .await;
+    let mut client = Proxy::to(origin.address()).http1();
+    client
+        .send(&format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BIG}\r\n\r\n"
+        ))
+        .await;
+    let mut at = 0;
+    while at < BIG {
+        client.pipe.write_all(&pattern(at, 1 << 20)).await.unwrap();
+        at += 1 << 20;
+    }
+    assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(client.read(5).await, "whole");
+}
+
+#[tokio::test]
+async fn a_big_download_arrives_whole_and_the_connection_is_kept() {
+    let origin = Origin::start(|mut served: Served| async move {
+        while served.head().await.is_some() {
+            served
+                .send(&format!("HTTP/1.1 200 OK\r\ncontent-length: {BIG}\r\n\r\n"))
+                .await?;
+            let mut at = 0;
+            while at < BIG {
+                served.send_bytes(&pattern(at, 1 << 20)).await?;
+                at += 1 << 20;
+            }
+        }
+        Ok(())
+    })
+    .await;
+    let mut client = Proxy::to(origin.address()).http1();
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        client.head().await;
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < BIG {
+            client.pipe.read_exact(&mut buffer).await.unwrap();
+            assert!(buffer == pattern(at, 1 << 20), "at {at}");
+            at += 1 << 20;
+        }
+    }
+    assert_eq!(origin.accepted(), 1);
+}
+
+/// Waits until `count` has stopped growing.
+async fn settled(count: &AtomicUsize) -> usize {
+    loop {
+        let before = count.load(Ordering::SeqCst);
+        // Not to let something finish: to see that nothing moves any more.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if count.load(Ordering::SeqCst) == before {
+            return before;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_the_upstream_back() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
+    let origin = Origin::start(move |mut served: Served| {
+        let count = count.clone();
+        async move {
+            served.head().await;
+            served
+                .send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+                .await?;
+            let mut chunk = b"10000\r\n".to_vec();
+            chunk.resize(7 + 65536, b'x');
+            chunk.extend_from_slice(b"\r\n");
+            loop {
+                served.send_bytes(&chunk).await?;
+                count.fetch_add(65536, Ordering::SeqCst);
+            }
+        }
+    })
+    .await;
+    let mut client = Proxy::to(origin.address()).http1();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.head().await;
+    let held = settled(&sent).await;
+    assert!(
+        held < BUFFERS,
+        "{held} bytes taken for a client that does not read"
+    );
+    // And it goes on where the client does.
+    let mut buffer = vec![0; BUFFERS];
+    client.pipe.read_exact(&mut buffer).await.unwrap();
+    assert!(sent.load(Ordering::SeqCst) > held);
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_read_holds_the_client_back() {
+    let go = Arc::new(Notify::new());
+    let wait = go.clone();
+    let origin = Origin::start(move |mut served: Served| {
+        let wait = wait.clone();
+        async move {
+            served.head().await;
+            wait.notified().await;
+            served.read(BIG).await?;
+            served.respond("whole").await
+        }
+    })
+    .await;
+    let mut client = Proxy::to(origin.address()).http1();
+    client
+        .send(&format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BIG}\r\n\r\n"
+        ))
+        .await;
+    let (mut reader, mut writer) = tokio::io::split(client.pipe);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
+    let sending = tokio::spawn(async move {
+        let piece = vec![b'x'; 65536];
+        while count.load(Ordering::SeqCst) < BIG {
+            writer.write_all(&piece).await.unwrap();
+            count.fetch_add(piece.len(), Ordering::SeqCst);
+        }
+        writer
+    });
+    let held = settled(&sent).await;
+    assert!(
+        held < BUFFERS,
+        "{held} bytes taken for an upstream that does not read"
+    );
+    go.notify_one();
+    let _writer = sending.await.unwrap();
+    let mut status = [0; 13];
+    reader.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200 ");
+}
+
+#[tokio::test]
+async fn expect_is_answered_when_the_body_is_wanted() {
+    let origin = Origin::start(|mut served: Served| async move {
+        let head = served.head().await.unwrap();
+        assert!(!head.contains("expect"), "{head}");
+        served.read(5).await?;
+        served.respond("got5").await
+    })
+    .await;
+    let mut client = Proxy::to(origin.address()).http1();
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n")
+        .await;
+    assert_eq!(client.head().await, "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("hello").await;
+    assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(client.read(4).await, "got5");
+}
+
+#[tokio::test]
+async fn a_body_above_the_limit_is_413() {
+    let origin = Origin::start(|mut served: Served| async move {
+        served.closed().await;
+        Ok(())
+    })
+    .await;
+    let mut config = config(origin.address());
+    config.limits.request_body = Some(10);
+    let proxy = Proxy::new(config);
+    let announced = proxy
+        .http1()
+        .only("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n")
+        .await;
+    assert!(announced.starts_with("HTTP/1.1 413 "), "{announced}");
+    assert!(
+        announced.ends_with("\nrequest_body_too_large\n"),
+        "{announced}"
+    );
+    assert_eq!(origin.accepted(), 0);
+    let found = proxy
+        .http1()
+        .only("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n123456789\r\n2\r\n12\r\n")
+        .await;
+    assert!(found.starts_with("HTTP/1.1 413 "), "{found}");
+
+    let mut client = proxy.http2().await;
+    let request = Request::post("https://a/")
+        .body(unsized_body("more than ten"))
+        .unwrap();
+    assert_eq!(client.send_request(request).await.unwrap().status(), 413);
+}
+
+#[tokio::test]
+async fn a_client_that_stalls_in_its_body_is_408() {
+    let (event, mut events) = mpsc::channel(1);
+    let origin = Origin::start(move |mut served: Served| {
+        let event = event.clone();
+        async move {
+            served.head().await;
+            served.closed().await;
+            let _ = event.send(()).await;
+            Ok(())
+        }
+    })
+    .await;
+    let mut config = config(origin.address());
+    config.timeouts.request_body_idle = SHORT;
+    // The upstream is not to blame: its own deadline, though shorter, does not count here.
+    config.upstreams[0].timeouts.first_byte = SHORT / 2;
+    let answer = Proxy::new(config)
+        .http1()
+        .only("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.ends_with("\nrequest_body_timeout\n"), "{answer}");
+    events.recv().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_upstreams_deadline_begins_at_the_end_of_the_upload() {
+    let origin = Origin::start(|mut served: Served| async move {
+        served.head().await;
+        served.closed().await;
+        Ok(())
+    })
+    .await;
+    let mut config = config(origin.address());
+    config.upstreams[0].timeouts.first_byte = SHORT * 2;
+    let mut client = Proxy::new(config).http1();
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+        .await;
+    for _ in 0..10 {
+        // Each piece comes late, but each counts as progress.
+        tokio::time::sleep(SHORT).await;
+        client.send("1").await;
+    }
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
+}
+
+#[tokio::test]
+async fn malformed_chunks_never_become_a_whole_request() {
+    let (event, mut events) = mpsc::channel(1);
+    let origin = Origin::start(move |mut served: Served| {
+        let event = event.clone();
+        async move {
+            served.head().await;
+            let whole = served.chunked().await.is_ok();
+            let _ = event.send(whole).await;
+            Ok(())
+        }
+    })
+    .await;
+    for body in ["5\r\nhello\r\nzz\r\n", "5\r\nhelloXX\r\n0\r\n\r\n"] {
+        let answer = Proxy::to(origin.address())
+            .http1()
+            .only(&format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}"
+            ))
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert_eq!(events.recv().await, Some(false));
+    }
+}
+
+#[tokio::test]
+async fn an_early_answer_reaches_the_client_and_ends_the_connection() {
+    let origin = Origin::start(|mut served: Served| async move {
+        served.head().await;
+        served
+            .send("HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig")
+            .await?;
+        // Closes with most of the body unread, so what the proxy writes is answered by a reset.
+        Ok(())
+    })
+    .await;
+    let proxy = Proxy::to(origin.address());
+    for _ in 0..10 {
+        let mut client = proxy.http1();
+        client
+            .send(&format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BIG}\r\n\r\n"
+            ))
+            .await;
+        let (mut reader, mut writer) = tokio::io::split(client.pipe);
+        let sending = tokio::spawn(async move {
+            let piece = vec![b'x'; 65536];
+            while writer.write_all(&piece).await.is_ok() {}
+        });
+        let mut answer = Vec::new();
+        let mut buffer = [0; 1024];
+        while !answer.ends_with(b"big") {
+            let read = reader.read(&mut buffer).await.unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&buffer[..read]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 413 "));
+        sending.await.unwrap();
+    }
+    assert_eq!(
+        origin.accepted(),
+        10,
+        "no connection with a half-sent request is reused"
+    );
+}
+
+#[tokio::test]
+async fn events_pass_at_once() {
+    let origin = Origin::start(|mut served: Served| async move {
+        served.head().await;
+        served
+            .send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+            .await?;
+        served.closed().await;
+        Ok(())
+    })
+    .await;
+    let mut client = Proxy::to(origin.address()).http1();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.head().await;
+    let event = timeout(Duration::from_secs(5), client.read(10))
+        .await
+        .unwrap();
+    assert_eq!(event, "5\r\nfirst\r\n");
+}
+
+#[tokio::test]
+async fn trailers_pass_where_they_are_declared() {
+    let origin = Origin::start(|mut served: Served| async move {
+        while served.head().await.is_some() {
+            served
+                .send(
+                    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-t\r\n\r\n\
+                     5\r\nhello\r\n0\r\nx-t: v\r\n\r\n",
+                )
+                .await?;
+        }
+        Ok(())
+    })
+    .await;
+    let proxy = Proxy::to(origin.address());
+    let answer = proxy
+        .http1()
+        .only("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(
+        answer.ends_with("5\r\nhello\r\n0\r\nx-t: v\r\n\r\n"),
+        "{answer}"
+    );
+
+    let mut client = proxy.http2().await;
+    let request = Request::get("https://a/")
+        .body(Full::default().map_err(std::io::Error::other).boxed())
+        .unwrap();
+    let response = client.send_request(request).await.unwrap();
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.trailers().unwrap()["x-t"], "v");
+    assert_eq!(body.to_bytes(), "hello");
+    assert_eq!(origin.accepted(), 1);
+}

@@ -1,0 +1,6 @@
+//! The service between real hyper servers and scripted origins.
+
+mod bodies;
+mod failures;
+mod fields;
+mod support;

@@ -1,0 +1,95 @@
+//! How exchanges with upstream servers fail.
+
+use std::io;
+
+use super::framing::FramingError;
+use crate::telemetry::UpstreamFailure;
+
+/// Why there is no response. Nothing of it may be shown to clients but the reason word.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The server's name does not resolve.
+    #[error("cannot resolve the upstream server's name")]
+    Resolve(#[source] io::Error),
+    /// TCP connect was refused or the server is unreachable.
+    #[error("cannot connect to the upstream server")]
+    Connect(#[source] io::Error),
+    /// TCP connect took longer than `timeouts.connect`.
+    #[error("connecting to the upstream server took too long")]
+    ConnectTimeout,
+    /// Every server of the cluster stayed at `pool.max_connections` for `pool.wait`.
+    #[error("no upstream connection became free in time")]
+    PoolFull,
+    /// The connection ended before the head of the response was whole.
+    #[error("the upstream server closed before it answered")]
+    Closed(#[source] Option<hyper::Error>),
+    /// No head of a response within `timeouts.first_byte`.
+    #[error("the upstream server did not answer in time")]
+    FirstByteTimeout,
+    /// What came is no HTTP response.
+    #[error("the upstream server's answer is not valid HTTP")]
+    BadResponse(#[source] hyper::Error),
+    /// The head of the response is ambiguous or answers another question.
+    #[error("the upstream server's answer is not acceptable")]
+    BadFraming(#[source] FramingError),
+    /// The client's side of the exchange failed: no fault of the upstream server.
+    #[error("the request body failed")]
+    RequestBody(#[source] RequestBodyError),
+}
+
+impl ExchangeError {
+    /// The failure to count against the upstream; `None` where the client is at fault.
+    #[must_use]
+    pub const fn failure(&self) -> Option<UpstreamFailure> {
+        Some(match self {
+            Self::Resolve(_) => UpstreamFailure::Resolve,
+            Self::Connect(_) => UpstreamFailure::Connect,
+            Self::ConnectTimeout => UpstreamFailure::ConnectTimeout,
+            Self::PoolFull => UpstreamFailure::PoolFull,
+            Self::Closed(_) => UpstreamFailure::Closed,
+            Self::FirstByteTimeout => UpstreamFailure::FirstByteTimeout,
+            Self::BadResponse(_) | Self::BadFraming(_) => UpstreamFailure::BadResponse,
+            Self::RequestBody(_) => return None,
+        })
+    }
+}
+
+/// Why the client's request body cannot be forwarded to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestBodyError {
+    /// More than `limits.request_body`.
+    #[error("the request body is larger than the limit")]
+    TooLarge,
+    /// No progress within `timeouts.request_body_idle`.
+    #[error("the client stopped sending the request body")]
+    Idle,
+    /// The client broke off, or its body is not valid.
+    #[error("the request body broke off")]
+    Broken,
+}
+
+/// Why the body of a response ends early.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The upstream server broke off, or its body is not valid.
+    #[error("the response body broke off")]
+    Truncated(#[source] hyper::Error),
+    /// No progress within `timeouts.idle`.
+    #[error("the upstream server stopped sending the response body")]
+    Idle,
+    /// The request body, still on its way, failed.
+    #[error("the request body failed")]
+    RequestBody(#[source] RequestBodyError),
+}
+
+impl BodyError {
+    /// The failure to count against the upstream; `None` where the client is at fault.
+    #[must_use]
+    pub const fn failure(&self) -> Option<UpstreamFailure> {
+        Some(match self {
+            Self::Truncated(_) => UpstreamFailure::Truncated,
+            Self::Idle => UpstreamFailure::IdleTimeout,
+            Self::RequestBody(_) => return None,
+        })
+    }
+}

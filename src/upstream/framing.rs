@@ -1,0 +1,172 @@
+//! What hyper lets through in the head of a response and an intermediary must not.
+
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+/// Why the head of a response is not acceptable (RFC 9112 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    /// Both lengths are given: a sign of response splitting.
+    #[error("content-length and transfer-encoding in one response")]
+    TwoLengths,
+    /// Two different lengths, or none that is a number.
+    #[error("content-length is not one number")]
+    ContentLength,
+    /// Only `chunked` can be undone here.
+    #[error("transfer-encoding other than chunked")]
+    TransferEncoding,
+    /// 101 without an `Upgrade` of ours.
+    #[error("switches to a protocol that nobody asked for")]
+    UnaskedUpgrade,
+}
+
+/// Checks how long the body of a response is, and leaves the one field that says so:
+/// `Transfer-Encoding` is removed (the hop's own affair), `Content-Length` is a single number.
+///
+/// # Errors
+/// Two different readers could see two different bodies.
+pub(super) fn check(
+    method: &Method,
+    status: StatusCode,
+    headers: &mut HeaderMap,
+) -> Result<(), FramingError> {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(FramingError::UnaskedUpgrade);
+    }
+    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    if bodiless {
+        // A length here describes a body that is not sent; hyper would drop it over HTTP/1 and
+        // clients disagree over HTTP/2.
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
+        return Ok(());
+    }
+    if headers.contains_key(TRANSFER_ENCODING) {
+        if headers.contains_key(CONTENT_LENGTH) {
+            return Err(FramingError::TwoLengths);
+        }
+        if !is_chunked(headers) && method != Method::HEAD {
+            return Err(FramingError::TransferEncoding);
+        }
+        headers.remove(TRANSFER_ENCODING);
+        return Ok(());
+    }
+    let mut values = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = values.next() else {
+        return Ok(());
+    };
+    if first.to_str().is_ok_and(is_number) && values.next().is_none() {
+        return Ok(());
+    }
+    let length = repeated_number(headers).ok_or(FramingError::ContentLength)?;
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(())
+}
+
+/// Whether the coding is `chunked` and nothing else.
+fn is_chunked(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = values
+        .next()
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    chunked && values.next().is_none()
+}
+
+/// The length where it is given several times, always the same (RFC 9110 section 8.6).
+fn repeated_number(headers: &HeaderMap) -> Option<u64> {
+    let mut length = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        for number in value.to_str().ok()?.split(',').map(str::trim) {
+            let number = is_number(number).then(|| number.parse().ok())??;
+            if length.is_some_and(|length| length != number) {
+                return None;
+            }
+            length = Some(number);
+        }
+    }
+    length
+}
+
+fn is_number(text: &str) -> bool {
+    // `parse` alone would accept a sign.
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(
+        method: &Method,
+        status: u16,
+        fields: &[(&'static str, &'static str)],
+    ) -> Result<Vec<(String, String)>, FramingError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        check(method, StatusCode::from_u16(status).unwrap(), &mut headers)?;
+        Ok(headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().into()))
+            .collect())
+    }
+
+    #[test]
+    fn ambiguous_lengths_are_refused() {
+        let get = |fields: &[_]| checked(&Method::GET, 200, fields);
+        assert_eq!(
+            get(&[("content-length", "3"), ("transfer-encoding", "chunked")]),
+            Err(FramingError::TwoLengths)
+        );
+        assert_eq!(
+            get(&[("content-length", "3"), ("content-length", "5")]),
+            Err(FramingError::ContentLength)
+        );
+        for bad in ["+3", "3, 4", "", "0x3", "18446744073709551616"] {
+            assert_eq!(
+                get(&[("content-length", bad)]),
+                Err(FramingError::ContentLength),
+                "{bad}"
+            );
+        }
+        for bad in ["gzip", "gzip, chunked", "identity"] {
+            assert_eq!(
+                get(&[("transfer-encoding", bad)]),
+                Err(FramingError::TransferEncoding),
+                "{bad}"
+            );
+        }
+        assert_eq!(
+            get(&[
+                ("transfer-encoding", "gzip"),
+                ("transfer-encoding", "chunked")
+            ]),
+            Err(FramingError::TransferEncoding)
+        );
+    }
+
+    #[test]
+    fn equal_lengths_become_one() {
+        let one = vec![("content-length".to_owned(), "3".to_owned())];
+        for fields in [
+            &[("content-length", "3")][..],
+            &[("content-length", "3"), ("content-length", "3")],
+            &[("content-length", "3, 3")],
+        ] {
+            assert_eq!(checked(&Method::GET, 200, fields), Ok(one.clone()));
+        }
+    }
+
+    #[test]
+    fn head_keeps_its_length_and_304_does_not() {
+        let length = [("content-length", "1234")];
+        assert_eq!(checked(&Method::HEAD, 200, &length).unwrap().len(), 1);
+        assert_eq!(checked(&Method::GET, 304, &length), Ok(vec![]));
+        assert_eq!(checked(&Method::GET, 204, &length), Ok(vec![]));
+        assert_eq!(
+            checked(&Method::GET, 101, &[]),
+            Err(FramingError::UnaskedUpgrade)
+        );
+    }
+}

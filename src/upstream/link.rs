@@ -1,0 +1,203 @@
+//! One connection to an upstream server, with both halves of hyper's client held together.
+
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::request_body::RequestBody;
+use crate::telemetry::UpstreamMetrics;
+
+/// The most that hyper reads ahead of us on a connection: bounds the head of a response and what a
+/// body takes in memory.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// hyper's error for a request, with the request where nothing of it was written.
+pub(super) type SendError = TrySendError<Request<RequestBody>>;
+
+/// A connection. Nothing runs in the background: it moves only while someone polls it, and
+/// dropping it closes it.
+#[derive(Debug)]
+pub(super) struct Link {
+    sender: SendRequest<RequestBody>,
+    /// `None` once it has ended.
+    connection: Option<Connection<TokioIo<UpstreamStream>, RequestBody>>,
+    seen: Arc<Seen>,
+    metrics: Arc<UpstreamMetrics>,
+}
+
+/// What the stream under hyper has seen.
+#[derive(Debug, Default)]
+struct Seen {
+    /// A byte came since the last [`Link::send`].
+    answered: AtomicBool,
+    /// A write failed: the server closed its side.
+    refused: AtomicBool,
+}
+
+impl Link {
+    /// Speaks HTTP/1.1 on `tcp`. Counts the connection as open until the link is dropped.
+    ///
+    /// # Errors
+    /// None are known: hyper only allocates here.
+    pub(super) async fn new(tcp: TcpStream, metrics: Arc<UpstreamMetrics>) -> hyper::Result<Self> {
+        let seen = Arc::new(Seen::default());
+        let stream = UpstreamStream {
+            tcp,
+            seen: seen.clone(),
+        };
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(READ_BUFFER)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        metrics.connection_opened();
+        Ok(Self {
+            sender,
+            connection: Some(connection),
+            seen,
+            metrics,
+        })
+    }
+
+    /// Hands `request` to the connection. The result moves only while the link is polled too.
+    pub(super) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
+        self.seen.answered.store(false, Ordering::Relaxed);
+        self.sender.try_send_request(request)
+    }
+
+    /// Moves whatever can be moved; ready when the connection has ended, for good or bad.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(connection) = &mut self.connection else {
+            return Poll::Ready(());
+        };
+        match Pin::new(connection).poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(ended) => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "upstream connection ended");
+                }
+                // Dropping it answers whoever still waits for a response or a body.
+                self.connection = None;
+                Poll::Ready(())
+            }
+        }
+    }
+
+    /// Whether a request can be sent now: both messages of the last exchange are complete, the
+    /// server agreed to keep the connection, and nothing came since.
+    pub(super) fn is_idle(&self) -> bool {
+        self.connection.is_some()
+            && self.sender.is_ready()
+            && !self.seen.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether a byte came since the last [`Link::send`].
+    pub(super) fn answered(&self) -> bool {
+        self.seen.answered.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.metrics.connection_closed();
+    }
+}
+
+/// The stream under hyper.
+///
+/// A server that answers early (413, say) and closes makes further writes fail while its answer
+/// lies unread. hyper gives up at the failed write, so it is told that the write went well: the
+/// read side then finds the answer, or the end.
+#[derive(Debug)]
+struct UpstreamStream {
+    tcp: TcpStream,
+    seen: Arc<Seen>,
+}
+
+impl UpstreamStream {
+    fn written(&self, result: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
+        match result {
+            Poll::Ready(Err(error)) if is_closed(error.kind()) => {
+                self.seen.refused.store(true, Ordering::Relaxed);
+                Poll::Ready(Ok(length))
+            }
+            other => other,
+        }
+    }
+}
+
+impl AsyncRead for UpstreamStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.tcp).poll_read(cx, buffer);
+        if let Poll::Ready(Ok(())) = result {
+            if buffer.filled().len() > before {
+                self.seen.answered.store(true, Ordering::Relaxed);
+            } else if self.seen.refused.load(Ordering::Relaxed) {
+                // The write has eaten the socket's error; a body that ends with the connection
+                // must not look complete.
+                return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
+            }
+        }
+        result
+    }
+}
+
+impl AsyncWrite for UpstreamStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        self.written(result, bytes.len())
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
+        self.written(result, slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+const fn is_closed(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::NotConnected
+    )
+}

@@ -1,0 +1,192 @@
+//! The body of a request on its way upstream: bounded, timed and watched.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::error::RequestBodyError;
+use super::idle_timer::IdleTimer;
+
+/// The body of a request. The connection polls it only when it can take more, so nothing is
+/// buffered beyond hyper's own buffers.
+#[derive(Debug)]
+pub struct RequestBody(Option<Stream>);
+
+#[derive(Debug)]
+struct Stream {
+    incoming: Incoming,
+    limit: Option<u64>,
+    idle: IdleTimer,
+    upload: Arc<Upload>,
+}
+
+/// What is known of a body that another owner holds: how far it is, and how it failed.
+#[derive(Debug, Default)]
+pub struct Upload {
+    state: AtomicU8,
+    steps: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// Whom an upload waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum State {
+    /// What came was taken; the upstream server decides when more is.
+    Flowing = 0,
+    /// The upstream server would take more; the client has not sent it.
+    Waiting,
+    /// All sent.
+    Done,
+    /// Failed by [`RequestBodyError`].
+    TooLarge,
+    /// As above.
+    Idle,
+    /// As above.
+    Broken,
+}
+
+impl RequestBody {
+    /// No body.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self(None)
+    }
+
+    /// The client's body, of at most `limit` bytes, with at most `idle` between two pieces of it
+    /// while they are waited for. A body that is known to be empty becomes
+    /// [`RequestBody::empty`].
+    #[must_use]
+    pub fn new(incoming: Incoming, limit: Option<u64>, idle: Duration) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        Self(Some(Stream {
+            incoming,
+            limit,
+            idle: IdleTimer::new(idle),
+            upload: Arc::default(),
+        }))
+    }
+
+    /// The body's progress; `None` where there is no body.
+    #[must_use]
+    pub fn upload(&self) -> Option<Arc<Upload>> {
+        self.0.as_ref().map(|stream| stream.upload.clone())
+    }
+
+    /// Whether there is no body.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Upload {
+    /// Bytes taken from the client so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How the body failed, if it did.
+    #[must_use]
+    pub fn error(&self) -> Option<RequestBodyError> {
+        match self.state.load(Ordering::Relaxed) {
+            state if state == State::TooLarge as u8 => Some(RequestBodyError::TooLarge),
+            state if state == State::Idle as u8 => Some(RequestBodyError::Idle),
+            state if state == State::Broken as u8 => Some(RequestBodyError::Broken),
+            _ => None,
+        }
+    }
+
+    /// Whether the next step is the client's: then no wait counts against the upstream server.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == State::Waiting as u8
+    }
+
+    /// A number that grows with every piece, and with the end.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, state: State) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    fn step(&self, state: State, bytes: u64) {
+        // One task polls the body, others only read: no read-modify-write is needed.
+        self.bytes.store(self.bytes() + bytes, Ordering::Relaxed);
+        self.steps.store(self.steps() + 1, Ordering::Relaxed);
+        self.set(state);
+    }
+
+    fn fail(&self, error: RequestBodyError) -> RequestBodyError {
+        self.set(match error {
+            RequestBodyError::TooLarge => State::TooLarge,
+            RequestBodyError::Idle => State::Idle,
+            RequestBodyError::Broken => State::Broken,
+        });
+        error
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let Some(stream) = &mut self.get_mut().0 else {
+            return Poll::Ready(None);
+        };
+        let upload = &stream.upload;
+        match Pin::new(&mut stream.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                stream.idle.progress();
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let total = upload.bytes().saturating_add(bytes);
+                if stream.limit.is_some_and(|limit| total > limit) {
+                    return Poll::Ready(Some(Err(upload.fail(RequestBodyError::TooLarge))));
+                }
+                let done = stream.incoming.is_end_stream();
+                upload.step(if done { State::Done } else { State::Flowing }, bytes);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(%error, "request body broke off");
+                Poll::Ready(Some(Err(upload.fail(RequestBodyError::Broken))))
+            }
+            Poll::Ready(None) => {
+                upload.step(State::Done, 0);
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                upload.set(State::Waiting);
+                match stream.idle.poll_expired(cx) {
+                    Poll::Ready(()) => Poll::Ready(Some(Err(upload.fail(RequestBodyError::Idle)))),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|stream| stream.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |s| s.incoming.size_hint())
+    }
+}

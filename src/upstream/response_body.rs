@@ -1,0 +1,137 @@
+//! The body of a response, which carries its connection until its end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::error::BodyError;
+use super::exchange::Lease;
+use super::idle_timer::IdleTimer;
+use super::request_body::Upload;
+use crate::telemetry::UpstreamMetrics;
+
+/// The body of a response. Polling it drives the connection, the rest of the request body
+/// included; dropping it before its end closes the connection at once.
+#[derive(Debug)]
+pub struct ResponseBody {
+    incoming: Incoming,
+    /// `None` once the exchange has ended: both messages are complete, or one failed.
+    lease: Option<Lease>,
+    /// Whether all of it was handed out.
+    complete: bool,
+    upload: Option<Arc<Upload>>,
+    steps: u64,
+    idle: IdleTimer,
+    metrics: Arc<UpstreamMetrics>,
+}
+
+impl ResponseBody {
+    /// The body that came over `lease`, with at most `idle` between two pieces of it while they
+    /// are waited for.
+    pub(super) fn new(
+        incoming: Incoming,
+        lease: Lease,
+        upload: Option<Arc<Upload>>,
+        idle: Duration,
+        metrics: Arc<UpstreamMetrics>,
+    ) -> Self {
+        let complete = incoming.is_end_stream();
+        let mut body = Self {
+            incoming,
+            lease: Some(lease),
+            complete,
+            upload,
+            steps: 0,
+            idle: IdleTimer::new(idle),
+            metrics,
+        };
+        // A short response is often whole by now, then others can use the connection already.
+        // What hyper read of it lies in `incoming`.
+        let whole = body.lease.as_mut().is_some_and(|l| l.link().is_idle());
+        if whole || body.complete {
+            body.end();
+        }
+        body
+    }
+
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.end();
+        }
+    }
+
+    fn fail(&mut self, error: BodyError) -> BodyError {
+        self.lease = None;
+        // Where the request body failed first, the rest follows from it.
+        let error = match self.upload.as_ref().and_then(|upload| upload.error()) {
+            Some(cause) => BodyError::RequestBody(cause),
+            None => error,
+        };
+        if let Some(failure) = error.failure() {
+            self.metrics.failure(failure);
+        }
+        error
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if let Some(lease) = &mut this.lease {
+            // An end of the connection shows in `incoming`: complete or not.
+            let _ = lease.link().poll(cx);
+        }
+        match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.idle.progress();
+                // Nothing comes after trailers, and nobody asks for more then.
+                this.complete = frame.is_trailers() || this.incoming.is_end_stream();
+                if this.complete {
+                    this.end();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let error = this.fail(BodyError::Truncated(error));
+                tracing::debug!(%error, "response body broke off");
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Ready(None) => {
+                this.complete = true;
+                this.end();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                // A server that takes a long upload piece by piece is not idle.
+                if let Some(upload) = &this.upload
+                    && upload.steps() != this.steps
+                {
+                    this.steps = upload.steps();
+                    this.idle.progress();
+                }
+                match this.idle.poll_expired(cx) {
+                    Poll::Ready(()) => Poll::Ready(Some(Err(this.fail(BodyError::Idle)))),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.complete
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

@@ -1,0 +1,169 @@
+//! `handfast check`: every fault at once, each with its place.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::support::{Output, Tool, certs};
+
+fn handfast(args: &[&str], file: &Path) -> Output {
+    Tool::new(env!("CARGO_BIN_EXE_handfast"))
+        .args(args)
+        .args([Path::new("--config"), file])
+        .run()
+}
+
+fn dir() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    certs().write(dir.path());
+    dir
+}
+
+/// The six lines of the documentation, with certificates in `dir`.
+fn six_lines(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        r#"[[listeners]]
+address = "[::]:443"
+certificate = {{ chain = "{dir}/main.pem", key = "{dir}/main.key" }}
+
+[[routes]]
+upstream = "http://127.0.0.1:3000"
+"#
+    )
+}
+
+/// `(line, column, message)` of every diagnostic of `file`.
+fn located(output: &Output, file: &Path) -> Vec<(usize, usize, String)> {
+    let prefix = format!("{}:", file.display());
+    let mut found = Vec::new();
+    for line in output.stdout.lines().chain(output.stderr.lines()) {
+        let Some(rest) = line.strip_prefix(&prefix) else {
+            continue;
+        };
+        let mut parts = rest.splitn(3, ':');
+        let mut number = || parts.next().and_then(|part| part.parse().ok());
+        if let (Some(line), Some(column)) = (number(), number()) {
+            found.push((line, column, parts.next().unwrap_or_default().to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn five_faults_are_five_located_errors() {
+    let dir = dir();
+    let file = dir.path().join("bad.toml");
+    let text = r#"[[listeners]]
+address = "127.0.0.1:0"
+adress = "127.0.0.1:1"
+certificates = ["main"]
+
+[tls.default]
+cipher_suites = [
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_RSA_WITH_AES_128_CBC_SHA",
+]
+
+[certificates.main]
+chain = "main.pem"
+key = "main.key"
+
+[[routes]]
+upstream = "apo"
+
+[upstreams.api]
+servers = [{ address = "127.0.0.1:8080" }]
+
+[limits]
+connections = "many"
+request_boddy = "1MiB"
+"#;
+    std::fs::write(&file, text).unwrap();
+    let output = handfast(&["check"], &file);
+    assert_eq!(output.code, 78, "{output}");
+    let found = located(&output, &file);
+    let places: Vec<(usize, usize)> = found
+        .iter()
+        .map(|(line, column, _)| (*line, *column))
+        .collect();
+    assert_eq!(
+        places,
+        [(3, 1), (10, 5), (18, 12), (24, 15), (25, 1)],
+        "{output}"
+    );
+    for ((_, _, message), word) in found.iter().zip([
+        "adress",
+        "TLS_RSA_WITH_AES_128_CBC_SHA",
+        "apo",
+        "expected",
+        "request_boddy",
+    ]) {
+        assert!(message.contains(word), "{word:?} is not in {message:?}");
+    }
+    let all = format!("{}{}", output.stdout, output.stderr);
+    for suggestion in ["`address`", "`api`", "`request_body`"] {
+        assert!(
+            all.contains(suggestion),
+            "{suggestion} is not suggested: {output}"
+        );
+    }
+    assert!(all.contains('^'), "no caret: {output}");
+}
+
+#[test]
+fn the_six_line_file_is_enough() {
+    let dir = dir();
+    let file = dir.path().join("minimal.toml");
+    std::fs::write(&file, six_lines(dir.path())).unwrap();
+    handfast(&["check"], &file).success();
+}
+
+#[test]
+fn certificate_files_are_read_unless_told_otherwise() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("minimal.toml");
+    std::fs::write(&file, six_lines(dir.path())).unwrap();
+    let output = handfast(&["check"], &file);
+    assert_eq!(output.code, 78, "{output}");
+    assert!(output.stderr.contains("main.pem"), "{output}");
+    handfast(&["check", "--no-files"], &file).success();
+}
+
+#[test]
+fn a_key_that_is_not_the_certificates_is_an_error() {
+    let dir = dir();
+    let file = dir.path().join("mixed.toml");
+    let text = six_lines(dir.path()).replace("main.key", "wild.key");
+    std::fs::write(&file, text).unwrap();
+    let output = handfast(&["check"], &file);
+    assert_eq!(output.code, 78, "{output}");
+}
+
+#[test]
+fn run_refuses_what_check_refuses() {
+    let dir = dir();
+    let file = dir.path().join("bad.toml");
+    std::fs::write(&file, six_lines(dir.path()).replace("routes", "rutes")).unwrap();
+    let output = handfast(&["run"], &file);
+    assert_eq!(output.code, 78, "{output}");
+    assert!(output.stderr.contains("rutes"), "{output}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_configuration_error() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("absent.toml");
+    let output = handfast(&["check"], &file);
+    assert_eq!(output.code, 78, "{output}");
+    assert!(output.stderr.contains("absent.toml"), "{output}");
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let output = Tool::new(env!("CARGO_BIN_EXE_handfast"))
+        .words("check --no-such-option")
+        .run();
+    assert_eq!(output.code, 2, "{output}");
+}

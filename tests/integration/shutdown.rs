@@ -1,0 +1,121 @@
+//! SIGTERM: what is under way ends well, nothing new begins.
+
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::support::{Client, Daemon, Origin, Settings, read_response, wait_until};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn wait_for_request(origin: &Origin, count: usize) {
+    wait_until(SOON, "the request reaches the origin", || {
+        origin.requests() == count
+    });
+}
+
+fn wait_refused(daemon: &Daemon) {
+    let address = daemon.https();
+    wait_until(SOON, "new connections are refused", || {
+        TcpStream::connect(address).is_err()
+    });
+}
+
+#[test]
+fn requests_under_way_complete_and_the_exit_code_is_0() {
+    let origin = Origin::start();
+    let mut daemon = Daemon::run(&Settings::new(origin.address()));
+    let curl = |protocol| {
+        daemon
+            .curl(&format!("{protocol} -w %{{http_code}}"), "/hold")
+            .start()
+    };
+    let running = [curl("--http1.1"), curl("--http2")];
+    wait_for_request(&origin, 2);
+    let mut idle = Client::new().connect(daemon.https()).unwrap();
+
+    daemon.signal("TERM");
+    wait_refused(&daemon);
+    // A connection without a request does not wait for the others.
+    let start = Instant::now();
+    let _ = idle.read(&mut [0]);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    daemon.assert_running();
+
+    for request in running {
+        // Opened again and again, because each opening lets one of the two go on.
+        wait_until(SOON, "an answer comes", || {
+            origin.open_gate();
+            request.printed() > 0
+        });
+        let output = request.finish().success();
+        assert_eq!(output.stdout, "held\n200");
+    }
+    assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn readiness_goes_first() {
+    let origin = Origin::start();
+    let mut settings = Settings::new(origin.address());
+    settings.drain_delay = "2s".to_owned();
+    let mut daemon = Daemon::run(&settings);
+    assert_eq!(daemon.admin("/readyz").head.status(), 200);
+    let start = Instant::now();
+    daemon.signal("TERM");
+    wait_until(SOON, "it is not ready", || {
+        daemon.admin("/readyz").head.status() == 503
+    });
+    // Load balancers have not noticed yet: still accepting, and alive.
+    assert_eq!(daemon.admin("/healthz").head.status(), 200);
+    daemon.curl("", "/").run().success();
+    assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
+    assert!(start.elapsed() >= Duration::from_millis(1900));
+}
+
+#[test]
+fn the_drain_timeout_ends_what_does_not_end() {
+    let origin = Origin::start();
+    let mut settings = Settings::new(origin.address());
+    settings.drain_timeout = "500ms".to_owned();
+    let mut daemon = Daemon::run(&settings);
+    let running = daemon.curl("--fail", "/hold").start();
+    wait_for_request(&origin, 1);
+    daemon.signal("TERM");
+    daemon.wait_exit(Duration::from_secs(5));
+    assert_ne!(running.finish().code, 0, "no answer looks complete");
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let origin = Origin::start();
+    let mut settings = Settings::new(origin.address());
+    settings.drain_timeout = "60s".to_owned();
+    let mut daemon = Daemon::run(&settings);
+    let _running = daemon.curl("", "/hold").start();
+    wait_for_request(&origin, 1);
+    daemon.signal("TERM");
+    wait_refused(&daemon);
+    daemon.assert_running();
+    daemon.signal("TERM");
+    daemon.wait_exit(Duration::from_secs(3));
+}
+
+#[test]
+fn a_kept_connection_is_told_that_it_ends() {
+    let origin = Origin::start();
+    let mut daemon = Daemon::run(&Settings::new(origin.address()));
+    let mut stream = BufReader::new(Client::new().connect(daemon.https()).unwrap());
+    write!(
+        stream.get_mut(),
+        "GET /hold HTTP/1.1\r\nHost: example.test\r\n\r\n"
+    )
+    .unwrap();
+    wait_for_request(&origin, 1);
+    daemon.signal("TERM");
+    wait_refused(&daemon);
+    origin.open_gate();
+    let response = read_response(&mut stream).unwrap();
+    assert_eq!(response.head.one("connection"), Some("close"));
+    assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
+}

@@ -1,0 +1,128 @@
+//! A TLS client of our own for what the tools cannot do: hold a connection, look at each byte,
+//! take its time.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{
+    AlertDescription, ClientConfig, ClientConnection, Error, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
+};
+
+use super::certs::certs;
+
+/// A client; its connections share one session store.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    config: Arc<ClientConfig>,
+    name: String,
+}
+
+/// A connection whose handshake is done.
+pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+impl Client {
+    /// Offers both versions and `http/1.1`, and asks for `example.test`.
+    pub(crate) fn new() -> Self {
+        Self::with(&[&TLS12, &TLS13])
+    }
+
+    /// Offers one version, `1.2` or `1.3`.
+    pub(crate) fn of_version(version: &str) -> Self {
+        match version {
+            "1.2" => Self::with(&[&TLS12]),
+            "1.3" => Self::with(&[&TLS13]),
+            other => panic!("no version {other}"),
+        }
+    }
+
+    fn with(versions: &[&'static SupportedProtocolVersion]) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(certs().ca.der.clone()).unwrap();
+        let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self {
+            config: Arc::new(config),
+            name: "example.test".to_owned(),
+        }
+    }
+
+    /// Asks for another name.
+    pub(crate) fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// Sends no server name, but still checks the certificate for it.
+    pub(crate) fn without_sni(mut self) -> Self {
+        Arc::make_mut(&mut self.config).enable_sni = false;
+        self
+    }
+
+    /// The bytes of a ClientHello.
+    pub(crate) fn hello(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.connection().write_tls(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Connects and completes the handshake.
+    pub(crate) fn connect(&self, address: SocketAddr) -> io::Result<TlsStream> {
+        let mut socket = TcpStream::connect(address)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+        socket.set_write_timeout(Some(Duration::from_secs(30)))?;
+        let mut connection = self.connection();
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        // The last flight.
+        while connection.wants_write() {
+            connection.write_tls(&mut socket)?;
+        }
+        Ok(StreamOwned::new(connection, socket))
+    }
+
+    /// Connects, asks for `path` and reads all that comes until the connection ends, as it came:
+    /// what a client with no notion of framing sees.
+    pub(crate) fn get_raw(&self, address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
+        let mut stream = self.connect(address)?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: example.test\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut bytes = Vec::new();
+        // However it ends: what came before is kept.
+        let _ = stream.read_to_end(&mut bytes);
+        Ok(bytes)
+    }
+
+    /// The certificate that the server shows for this client's name.
+    pub(crate) fn certificate(&self, address: SocketAddr) -> io::Result<CertificateDer<'static>> {
+        let stream = self.connect(address)?;
+        let chain = stream.conn.peer_certificates().unwrap_or_default();
+        Ok(chain[0].clone().into_owned())
+    }
+
+    fn connection(&self) -> ClientConnection {
+        let name = ServerName::try_from(self.name.clone()).unwrap();
+        ClientConnection::new(self.config.clone(), name).unwrap()
+    }
+}
+
+/// The alert that ended a handshake, if one came.
+pub(crate) fn alert_of(error: &io::Error) -> Option<AlertDescription> {
+    match error.get_ref()?.downcast_ref::<Error>()? {
+        Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
+    }
+}

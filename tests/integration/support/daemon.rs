@@ -1,0 +1,294 @@
+//! The daemon as a process of its own: started, asked, signalled, ended.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::certs::certs;
+use super::handshake::Handshake;
+use super::http::{Response, get};
+use super::log::Log;
+use super::metrics;
+use super::settings::Settings;
+use super::tool::Tool;
+use super::turn::Turn;
+use super::wait::wait_for;
+
+/// How long anything that should be immediate may take on a machine that is busy.
+const SOON: Duration = Duration::from_secs(15);
+
+/// A running daemon; killed when dropped. It holds the test's turn.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    dir: TempDir,
+    stdout: Log,
+    stderr: Log,
+    addresses: HashMap<String, SocketAddr>,
+    _turn: Turn,
+}
+
+impl Daemon {
+    /// `handfast run` beside other tests.
+    pub(crate) fn run(settings: &Settings) -> Self {
+        Self::launch(settings, Turn::shared(), "")
+    }
+
+    /// `handfast run` while no other test runs.
+    pub(crate) fn run_alone(settings: &Settings) -> Self {
+        Self::launch(settings, Turn::alone(), "")
+    }
+
+    /// `handfast run` after the shell command `before`, while no other test runs.
+    pub(crate) fn run_after(settings: &Settings, before: &str) -> Self {
+        Self::launch(settings, Turn::alone(), before)
+    }
+
+    /// `handfast dev` on ports of its own, with these arguments.
+    pub(crate) fn dev(args: &[&str]) -> Self {
+        let turn = Turn::shared();
+        let dir = TempDir::new().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_handfast"));
+        command
+            .args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(args)
+            .current_dir(dir.path());
+        Self::spawn(command, dir, turn)
+    }
+
+    fn launch(settings: &Settings, turn: Turn, before: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        certs().write(dir.path());
+        let file = dir.path().join("handfast.toml");
+        std::fs::write(&file, settings.render(dir.path())).unwrap();
+        let mut command;
+        if before.is_empty() {
+            command = Command::new(env!("CARGO_BIN_EXE_handfast"));
+        } else {
+            command = Command::new("sh");
+            command
+                .arg("-c")
+                .arg(format!("{before}; exec \"$0\" \"$@\""))
+                .arg(env!("CARGO_BIN_EXE_handfast"));
+        }
+        command.arg("run").arg("--config").arg(&file);
+        let mut daemon = Self::spawn(command, dir, turn);
+        for listener in ["https", "rsa", "admin"] {
+            daemon.wait_listening(listener);
+        }
+        daemon
+    }
+
+    fn spawn(mut command: Command, dir: TempDir, turn: Turn) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .env_remove("RUST_LOG")
+            .env_remove("SSLKEYLOGFILE")
+            .spawn()
+            .unwrap();
+        let stdout = Log::collect(child.stdout.take().unwrap());
+        let stderr = Log::collect(child.stderr.take().unwrap());
+        Self {
+            child,
+            dir,
+            stdout,
+            stderr,
+            addresses: HashMap::new(),
+            _turn: turn,
+        }
+    }
+
+    /// Waits until the listener's address is in the log; remembers it.
+    pub(crate) fn wait_listening(&mut self, listener: &str) -> SocketAddr {
+        let stderr = self.stderr.clone();
+        let address = wait_for(SOON, &format!("{listener} is listening"), || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the daemon ended with {status}:\n{}", stderr.text());
+            }
+            stderr
+                .records()
+                .iter()
+                .find(|record| record["message"] == "listening" && record["listener"] == listener)
+                .and_then(|record| record["address"].as_str()?.parse().ok())
+        });
+        self.addresses.insert(listener.to_owned(), address);
+        address
+    }
+
+    /// Where the listener listens.
+    #[track_caller]
+    pub(crate) fn address(&self, listener: &str) -> SocketAddr {
+        self.addresses[listener]
+    }
+
+    /// Where the listener `https` listens.
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.address("https")
+    }
+
+    /// Its directory, with the configuration and the certificates.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The root certificate's file.
+    pub(crate) fn ca(&self) -> String {
+        self.dir().join("ca.pem").display().to_string()
+    }
+
+    /// Standard error so far.
+    pub(crate) fn log(&self) -> &Log {
+        &self.stderr
+    }
+
+    /// Standard output so far.
+    pub(crate) fn stdout(&self) -> &Log {
+        &self.stdout
+    }
+
+    /// Writes another configuration over the one it runs with.
+    pub(crate) fn rewrite(&self, text: &str) {
+        std::fs::write(self.dir().join("handfast.toml"), text).unwrap();
+    }
+
+    /// GET on the admin listener.
+    #[track_caller]
+    pub(crate) fn admin(&self, target: &str) -> Response {
+        get(self.address("admin"), target)
+            .unwrap_or_else(|error| panic!("{target}: {error}\n{}", self.stderr.text()))
+    }
+
+    /// The sum of a metric's samples that carry `labels`, 0 if there are none.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        metrics::sum(&self.metrics(), name, labels).unwrap_or(0.0)
+    }
+
+    /// Every sample.
+    #[track_caller]
+    pub(crate) fn metrics(&self) -> Vec<metrics::Sample> {
+        metrics::parse(&self.admin("/metrics").text())
+    }
+
+    /// Waits until a metric has this value.
+    #[track_caller]
+    pub(crate) fn wait_metric(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let mut last = 0.0;
+        for _ in 0..1000 {
+            last = self.metric(name, labels);
+            if last.to_bits() == value.to_bits() {
+                return;
+            }
+            super::wait::pause(Duration::from_millis(10));
+        }
+        panic!("{name} {labels:?} is {last}, not {value}");
+    }
+
+    /// The recent handshakes, newest first.
+    #[track_caller]
+    pub(crate) fn handshakes(&self) -> Vec<Handshake> {
+        let response = self.admin("/api/handshakes?limit=1000");
+        assert_eq!(response.head.status(), 200, "{}", response.text());
+        let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+        let list = body["handshakes"].as_array();
+        let list = list.unwrap_or_else(|| panic!("no handshakes: {body}"));
+        list.iter().cloned().map(Handshake).collect()
+    }
+
+    /// Runs `action` and waits for the `count` handshakes it makes, oldest first.
+    #[track_caller]
+    pub(crate) fn new_handshakes<T>(
+        &self,
+        count: usize,
+        action: impl FnOnce() -> T,
+    ) -> (T, Vec<Handshake>) {
+        let known: HashSet<String> = self.handshakes().iter().map(id).collect();
+        let result = action();
+        let mut new = Vec::new();
+        for _ in 0..1000 {
+            new = self.handshakes();
+            new.retain(|handshake| !known.contains(&id(handshake)));
+            if new.len() >= count {
+                break;
+            }
+            super::wait::pause(Duration::from_millis(10));
+        }
+        assert_eq!(new.len(), count, "{new:#?}\n{}", self.stderr.text());
+        new.sort_by_key(id);
+        (result, new)
+    }
+
+    /// Runs `action` and waits for the one handshake it makes.
+    #[track_caller]
+    pub(crate) fn new_handshake<T>(&self, action: impl FnOnce() -> T) -> (T, Handshake) {
+        let (result, mut new) = self.new_handshakes(1, action);
+        (result, new.remove(0))
+    }
+
+    /// curl at the listener `https` as `example.test`, with `args` (separated by spaces).
+    pub(crate) fn curl(&self, args: &str, path: &str) -> Tool {
+        let port = self.https().port();
+        Tool::new("curl")
+            .args(["-sS", "--cacert", &self.ca()])
+            .args(["--resolve", &format!("example.test:{port}:127.0.0.1")])
+            .words(args)
+            .args([format!("https://example.test:{port}{path}")])
+    }
+
+    /// Sends it a signal by name (`HUP`, `TERM`).
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id();
+        Tool::new("sh")
+            .args(["-c", &format!("kill -{name} {pid}")])
+            .run()
+            .success();
+    }
+
+    /// Resident memory in bytes: now, and at its highest.
+    pub(crate) fn resident(&self) -> (u64, u64) {
+        (self.memory("VmRSS:"), self.memory("VmHWM:"))
+    }
+
+    fn memory(&self, field: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field));
+        let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
+        kibibytes.unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Asserts that it still runs.
+    #[track_caller]
+    pub(crate) fn assert_running(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("the daemon ended with {status}:\n{}", self.stderr.text());
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
+        let child = &mut self.child;
+        wait_for(limit, "the daemon ends", || child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Both fail when it has ended already, which is the aim.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("-- the daemon's log\n{}", self.stderr.text());
+        }
+    }
+}
+
+fn id(handshake: &Handshake) -> String {
+    handshake.text("id").unwrap_or_default().to_owned()
+}

@@ -1,0 +1,29 @@
+//! What the black-box tests stand on: the daemon as a process, certificates, upstreams, a relay,
+//! clients. Nothing here imports the library under test.
+
+mod certs;
+mod client;
+mod daemon;
+mod handshake;
+mod http;
+mod log;
+mod metrics;
+mod origin;
+mod payload;
+mod relay;
+mod settings;
+mod tool;
+mod turn;
+mod wait;
+
+pub(crate) use certs::certs;
+pub(crate) use client::{Client, TlsStream, alert_of};
+pub(crate) use daemon::Daemon;
+pub(crate) use handshake::{CLIENT_PHASES, Facts, Handshake};
+pub(crate) use http::{Response, copy_body, get, read_head, read_response};
+pub(crate) use origin::{Origin, refusing_address};
+pub(crate) use payload::{Pace, Payload, Sha256, sha256_of_payload};
+pub(crate) use relay::{Point, Relay};
+pub(crate) use settings::Settings;
+pub(crate) use tool::{Output, Tool};
+pub(crate) use wait::{pause, wait_for, wait_until};

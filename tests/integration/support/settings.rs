@@ -1,0 +1,109 @@
+//! The configuration files of the tests: one shape, varied by field.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// A configuration with three TLS listeners' worth of names: `https` (ECDSA, with a wildcard
+/// certificate beside it) and `rsa`, all requests forwarded to one origin.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Where requests go.
+    pub(crate) origin: SocketAddr,
+    /// Lines of `[tls.default]`.
+    pub(crate) policy: String,
+    /// Fields of the origin's `timeouts`.
+    pub(crate) upstream_timeouts: String,
+    /// `drain_delay`
+    pub(crate) drain_delay: String,
+    /// `drain_timeout`
+    pub(crate) drain_timeout: String,
+    /// Whole tables, appended.
+    pub(crate) more: String,
+}
+
+impl Settings {
+    /// Everything forwarded to `origin`.
+    pub(crate) fn new(origin: SocketAddr) -> Self {
+        Self {
+            origin,
+            policy: String::new(),
+            upstream_timeouts: r#"first_byte = "20s""#.to_owned(),
+            drain_delay: "10ms".to_owned(),
+            drain_timeout: "10s".to_owned(),
+            more: String::new(),
+        }
+    }
+
+    /// With these lines in `[tls.default]`.
+    pub(crate) fn policy(mut self, lines: &str) -> Self {
+        self.policy = lines.to_owned();
+        self
+    }
+
+    /// With these tables besides.
+    pub(crate) fn more(mut self, tables: &str) -> Self {
+        self.more.push_str(tables);
+        self.more.push('\n');
+        self
+    }
+
+    /// The file, with certificates in `dir`.
+    pub(crate) fn render(&self, dir: &Path) -> String {
+        let Self {
+            origin,
+            policy,
+            upstream_timeouts,
+            drain_delay,
+            drain_timeout,
+            more,
+        } = self;
+        let dir = dir.display();
+        format!(
+            r#"
+[[listeners]]
+name = "https"
+address = "127.0.0.1:0"
+certificates = ["main", "wild"]
+
+[[listeners]]
+name = "rsa"
+address = "127.0.0.1:0"
+certificates = ["rsa"]
+
+[tls.default]
+{policy}
+
+[certificates.main]
+chain = "{dir}/main.pem"
+key = "{dir}/main.key"
+
+[certificates.wild]
+chain = "{dir}/wild.pem"
+key = "{dir}/wild.key"
+
+[certificates.rsa]
+chain = "{dir}/rsa.pem"
+key = "{dir}/rsa.key"
+
+[[routes]]
+upstream = "origin"
+
+[upstreams.origin]
+servers = [{{ address = "{origin}" }}]
+timeouts = {{ {upstream_timeouts} }}
+
+[shutdown]
+drain_delay = "{drain_delay}"
+drain_timeout = "{drain_timeout}"
+
+[log]
+handshake = {{ events = "all" }}
+
+[admin]
+address = "127.0.0.1:0"
+
+{more}
+"#
+        )
+    }
+}
