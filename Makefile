@@ -6,7 +6,7 @@ CARGO_FLAGS ?= --locked
 # What the interoperability tests drive, as Debian packages.
 TOOLS = curl:curl openssl:openssl gnutls-cli:gnutls-bin h2load:nghttp2-client wrk:wrk
 
-.PHONY: help run test tools check lint soak release
+.PHONY: help run test tools check lint soak release bench bench-quick bench-record
 
 help:
 	@echo "make run     serve https://localhost:8443 with a certificate made in memory and a demo upstream"
@@ -14,6 +14,7 @@ help:
 	@echo "make check   format, lints, every test"
 	@echo "make soak    the long tests: throttled transfers of 200 MB"
 	@echo "make release an optimised build in target/release"
+	@echo "make bench   beside nginx and HAProxy, in about 15 minutes; bench-quick in under 5"
 
 run:
 	$(CARGO) run $(CARGO_FLAGS) --release -- dev
@@ -46,3 +47,12 @@ check: lint test
 
 soak: tools
 	HANDFAST_SOAK=1 $(CARGO) test $(CARGO_FLAGS) --release --test integration
+
+# Alone on the machine, or the figures mean nothing. BENCH passes options on: `make bench BENCH='--only h2'`.
+bench-quick: BENCH_MODE = --quick
+# As `bench`; keeps the results in benches/results and in the two READMEs.
+bench-record: BENCH_MODE = --record
+
+bench bench-quick bench-record:
+	@sh benches/load/install.sh
+	$(CARGO) bench $(CARGO_FLAGS) --bench load -- $(BENCH_MODE) $(BENCH)

@@ -76,7 +76,7 @@ fn main(results: &Results) -> String {
                 spread(row.summary(peer, |sample| sample.value))
             }
         }));
-        cells.extend(RIVALS.map(|peer| row.ratio(peer).map_or("-".to_owned(), ratio)));
+        cells.extend(RIVALS.map(|peer| row.ratio(peer).map_or_else(|| "-".to_owned(), ratio)));
         rows.push(cells);
     }
     table(&rows, 2)
@@ -300,8 +300,7 @@ fn table(rows: &[Vec<String>], right: usize) -> String {
                 let line = "-".repeat(*width);
                 write!(
                     text,
-                    "|{}{line}{}",
-                    " ",
+                    "| {line}{}",
                     if column < right { " " } else { ":" }
                 )
                 .ok();
