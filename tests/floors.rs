@@ -155,21 +155,21 @@ fn first(path: &str) -> Option<String> {
 fn room(file: &Path) -> String {
     let below = file
         .strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
-        .unwrap();
+        .unwrap_or(file);
     let first = below
         .components()
         .next()
-        .unwrap()
-        .as_os_str()
-        .to_string_lossy()
-        .into_owned();
-    first.trim_end_matches(".rs").to_owned()
+        .map(|first| first.as_os_str().to_string_lossy());
+    first.map_or_else(String::new, |first| {
+        first.trim_end_matches(".rs").to_owned()
+    })
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
+    // An unreadable directory shows as too few files.
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
         if path.is_dir() {
             found.extend(files(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {

@@ -49,9 +49,9 @@ enum Command {
         /// Where to listen.
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
         listen: SocketAddr,
-        /// Where the admin API listens.
-        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
-        admin: SocketAddr,
+        /// Where the admin API listens [default: 127.0.0.1:9180, or any free port if it is taken]
+        #[arg(long, value_name = "ADDR")]
+        admin: Option<SocketAddr>,
     },
     /// Print the version.
     Version,

@@ -14,9 +14,14 @@ use crate::config::{self, Loaded, MemoryCertificate};
 use crate::telemetry::Telemetry;
 
 /// Serves `listen` with a certificate made in memory, forwarding to `to` or to a demo upstream.
-pub(super) fn dev(to: Option<SocketAddr>, listen: SocketAddr, admin: SocketAddr) -> Exit {
+pub(super) fn dev(to: Option<SocketAddr>, listen: SocketAddr, admin: Option<SocketAddr>) -> Exit {
     let prepared = prepare(to, listen, admin);
-    let (loaded, upstream, listen) = match prepared {
+    let Prepared {
+        loaded,
+        upstream,
+        listen,
+        admin,
+    } = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             complain(&format!("handfast dev: {error}"));
@@ -40,14 +45,28 @@ pub(super) fn dev(to: Option<SocketAddr>, listen: SocketAddr, admin: SocketAddr)
     })
 }
 
-type Prepared = (Loaded, Option<std::net::TcpListener>, SocketAddr);
+struct Prepared {
+    loaded: Loaded,
+    /// The socket of the demo upstream.
+    upstream: Option<std::net::TcpListener>,
+    listen: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// The admin address while nobody asks for another and it is free.
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 
 fn prepare(
     to: Option<SocketAddr>,
     listen: SocketAddr,
-    admin: SocketAddr,
+    admin: Option<SocketAddr>,
 ) -> Result<Prepared, Box<dyn Error>> {
     let listen = with_port(listen)?;
+    let admin = match admin {
+        Some(admin) => with_port(admin)?,
+        None if std::net::TcpListener::bind(ADMIN).is_ok() => ADMIN,
+        None => with_port(SocketAddr::new(ADMIN.ip(), 0))?,
+    };
     let (upstream, to) = match to {
         Some(to) => (None, to),
         None => {
@@ -78,7 +97,12 @@ fn prepare(
     );
     let mut loaded = config::parse_with(&text, Path::new("(handfast dev)"), &[certificate])?;
     loaded.config.forwarding.connection_id = upstream.is_some();
-    Ok((loaded, upstream, listen))
+    Ok(Prepared {
+        loaded,
+        upstream,
+        listen,
+        admin,
+    })
 }
 
 /// Port 0 is settled here: the printed line has to name the port. The socket is bound again a

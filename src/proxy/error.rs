@@ -13,6 +13,9 @@ pub(super) enum ProxyError {
     /// CONNECT and TRACE are never forwarded.
     #[error("method {0} is not served")]
     Method(Method),
+    /// The target is longer than `limits.request_line` lets it be.
+    #[error("the request line is longer than limits.request_line")]
+    RequestLine,
     /// Whom or what the request is for is missing or ambiguous.
     #[error("the request's target is not valid")]
     Target(#[source] TargetError),
@@ -35,6 +38,7 @@ impl ProxyError {
     pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestLine => StatusCode::URI_TOO_LONG,
             Self::Target(_) => StatusCode::BAD_REQUEST,
             Self::Fields(error) => match error {
                 FieldError::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
@@ -59,6 +63,7 @@ impl ProxyError {
     pub(super) const fn reason(&self) -> &'static str {
         match self {
             Self::Method(_) => "method_not_allowed",
+            Self::RequestLine => "request_line_too_long",
             Self::Target(_) => "bad_target",
             Self::Fields(FieldError::TransferEncoding) => "transfer_encoding",
             Self::Fields(FieldError::Expect) => "expectation",

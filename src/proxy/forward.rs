@@ -1,5 +1,6 @@
 //! One request on its way to an upstream, and the response on its way back.
 
+use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 
@@ -27,6 +28,9 @@ pub(super) async fn forward(
     let (mut head, incoming) = request.into_parts();
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(ProxyError::Method(head.method));
+    }
+    if request_line(&head) > config.limits.request_line {
+        return Err(ProxyError::RequestLine);
     }
     let length = body_length(&incoming);
     headers::check_request(&head.headers, length).map_err(ProxyError::Fields)?;
@@ -68,6 +72,18 @@ pub(super) async fn forward(
     headers::forward_response(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
     Ok(response)
+}
+
+/// The length of the request line as HTTP/1.1 has it, or would have it (RFC 9112 section 3).
+fn request_line(head: &Parts) -> usize {
+    let uri = &head.uri;
+    let authority = uri
+        .authority()
+        .map_or(0, |authority| authority.as_str().len());
+    let target = uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    head.method.as_str().len() + authority + target + " HTTP/1.1".len() + 1
 }
 
 fn body_length(incoming: &Incoming) -> BodyLength {

@@ -9,7 +9,8 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
 use super::connection_info::ConnectionInfo;
-use crate::config::{Config, RouteId, UpstreamId};
+use super::error::body_reason;
+use crate::config::{Config, Listener, RouteId, UpstreamId};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{AccessRecord, HttpProtocol, Telemetry};
 use crate::upstream::{BodyError, Upload};
@@ -92,7 +93,7 @@ impl RequestRecord {
     pub(super) fn body_failed(&mut self, error: &BodyError) {
         let reason = match (error, error.failure()) {
             (_, Some(failure)) => failure.name(),
-            (BodyError::RequestBody(error), None) => super::error::body_reason(*error),
+            (BodyError::RequestBody(error), None) => body_reason(*error),
             (_, None) => "response_body",
         };
         self.failed(reason);
@@ -162,7 +163,7 @@ impl Drop for RequestRecord {
 
 /// The connection's listener in `config`, which may be of a later generation than the connection.
 fn listener_index(config: &Config, connection: &ConnectionInfo) -> Option<usize> {
-    let is_it = |listener: &crate::config::Listener| listener.name == connection.listener_name;
+    let is_it = |listener: &Listener| listener.name == connection.listener_name;
     if config.listeners.get(connection.listener).is_some_and(is_it) {
         return Some(connection.listener);
     }

@@ -142,9 +142,8 @@ impl Cluster {
         };
         let server = &self.servers[index];
         *asked = Some(server.label.clone());
-        let place = match server.pool.place().await {
-            Some(place) => place,
-            None => return Err(self.failed(ExchangeError::PoolFull)),
+        let Some(place) = server.pool.place().await else {
+            return Err(self.failed(ExchangeError::PoolFull));
         };
         match self.open(server, place, wanted).await {
             Ok(lease) => Ok((index, lease)),

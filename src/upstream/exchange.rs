@@ -105,7 +105,7 @@ impl Lease {
                 // The link first: it is what makes the answer ready, also when it ends.
                 let ended = link.poll(cx).is_ready();
                 if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                    return Poll::Ready(answer.map_err(Silence::Failed));
+                    return Poll::Ready(Ok(answer));
                 }
                 if ended {
                     return Poll::Ready(Err(Silence::Ended));
@@ -124,22 +124,19 @@ impl Lease {
             .await
         };
         match answer {
-            Ok(response) => {
+            Ok(Ok(response)) => {
                 let (mut head, body) = response.into_parts();
                 framing::check(&method, head.status, &mut head.headers)
                     .map_err(|error| SendFailure::Final(ExchangeError::BadFraming(error)))?;
                 Ok((Response::from_parts(head, body), self))
             }
-            Err(silence) => Err(self.failure(silence, upload.as_deref())),
+            Ok(Err(error)) => Err(self.failure(error, upload.as_deref())),
+            Err(Silence::Late) => Err(SendFailure::Final(ExchangeError::FirstByteTimeout)),
+            Err(Silence::Ended) => Err(SendFailure::Final(ExchangeError::Closed(None))),
         }
     }
 
-    fn failure(&self, silence: Silence, upload: Option<&Upload>) -> SendFailure {
-        let mut error = match silence {
-            Silence::Failed(error) => error,
-            Silence::Late => return SendFailure::Final(ExchangeError::FirstByteTimeout),
-            Silence::Ended => return SendFailure::Final(ExchangeError::Closed(None)),
-        };
+    fn failure(&self, mut error: SendError, upload: Option<&Upload>) -> SendFailure {
         if let Some(request) = error.take_message() {
             let error = ExchangeError::Closed(Some(error.into_error()));
             return SendFailure::Unsent(Box::new(request), error);
@@ -158,9 +155,10 @@ impl Lease {
     }
 }
 
-/// Why the wait for an answer ended without one.
+/// Why the wait for hyper's answer ended without one.
 enum Silence {
-    Failed(SendError),
+    /// The connection ended; hyper answers before it does, so this is not expected.
     Ended,
+    /// The deadline passed.
     Late,
 }

@@ -30,8 +30,8 @@ pub(super) type SendError = TrySendError<Request<RequestBody>>;
 #[derive(Debug)]
 pub(super) struct Link {
     sender: SendRequest<RequestBody>,
-    /// `None` once it has ended.
-    connection: Option<Connection<TokioIo<UpstreamStream>, RequestBody>>,
+    /// `None` once it has ended. Boxed, because links move in and out of pools and bodies.
+    connection: Option<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>,
     seen: Arc<Seen>,
     metrics: Arc<UpstreamMetrics>,
 }
@@ -63,7 +63,7 @@ impl Link {
         metrics.connection_opened();
         Ok(Self {
             sender,
-            connection: Some(connection),
+            connection: Some(Box::new(connection)),
             seen,
             metrics,
         })
@@ -83,7 +83,7 @@ impl Link {
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(());
         };
-        match Pin::new(connection).poll(cx) {
+        match Pin::new(&mut **connection).poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(ended) => {
                 if let Err(error) = ended {

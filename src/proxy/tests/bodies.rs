@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,7 +21,9 @@ use crate::upstream::origin::{Origin, Served};
 
 /// What sockets and buffers on the way may hold; far less than [`BIG`].
 const BUFFERS: usize = 16 << 20;
-const BIG: usize = 64 << 20;
+const BIG: usize = 48 << 20;
+/// What is sent at once.
+const PIECE: usize = 1 << 20;
 
 /// A body that does not say how long it is.
 struct Unsized(Option<Bytes>);
@@ -44,11 +46,11 @@ pub(super) fn unsized_body(text: &'static str) -> BoxBody<Bytes, std::io::Error>
         .boxed()
 }
 
-/// A position-dependent pattern, so that lost or swapped pieces show.
-fn pattern(from: usize, length: usize) -> Vec<u8> {
-    (from..from + length)
-        .map(|at| (at / 251 + at) as u8)
-        .collect()
+/// A position-dependent pattern, so that lost or swapped pieces show: at most [`PIECE`] bytes.
+fn pattern(from: usize, length: usize) -> &'static [u8] {
+    static CYCLE: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0..=250).cycle().take(PIECE + 251).collect());
+    &CYCLE[from % 251..][..length]
 }
 
 #[tokio::test]
@@ -77,8 +79,8 @@ async fn a_big_upload_arrives_whole() {
         .await;
     let mut at = 0;
     while at < BIG {
-        client.pipe.write_all(&pattern(at, 1 << 20)).await.unwrap();
-        at += 1 << 20;
+        client.pipe.write_all(pattern(at, PIECE)).await.unwrap();
+        at += PIECE;
     }
     assert!(client.head().await.starts_with("HTTP/1.1 200 "));
     assert_eq!(client.read(5).await, "whole");
@@ -93,8 +95,8 @@ async fn a_big_download_arrives_whole_and_the_connection_is_kept() {
                 .await?;
             let mut at = 0;
             while at < BIG {
-                served.send_bytes(&pattern(at, 1 << 20)).await?;
-                at += 1 << 20;
+                served.send_bytes(pattern(at, PIECE)).await?;
+                at += PIECE;
             }
         }
         Ok(())
@@ -104,12 +106,12 @@ async fn a_big_download_arrives_whole_and_the_connection_is_kept() {
     for _ in 0..2 {
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         client.head().await;
-        let mut buffer = vec![0; 1 << 20];
+        let mut buffer = vec![0; PIECE];
         let mut at = 0;
         while at < BIG {
             client.pipe.read_exact(&mut buffer).await.unwrap();
-            assert!(buffer == pattern(at, 1 << 20), "at {at}");
-            at += 1 << 20;
+            assert!(buffer == pattern(at, PIECE), "at {at}");
+            at += PIECE;
         }
     }
     assert_eq!(origin.accepted(), 1);
@@ -425,4 +427,62 @@ async fn trailers_pass_where_they_are_declared() {
     assert_eq!(body.trailers().unwrap()["x-t"], "v");
     assert_eq!(body.to_bytes(), "hello");
     assert_eq!(origin.accepted(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_each_get_their_own_answer() {
+    let origin = Origin::start(|mut served: Served| async move {
+        for left in (0..10).rev() {
+            let Some(head) = served.head().await else {
+                return Ok(());
+            };
+            let body = if head.contains("transfer-encoding: chunked") {
+                served.chunked().await?
+            } else {
+                Vec::new()
+            };
+            let path = head.split(' ').nth(1).unwrap();
+            let close = if left == 0 {
+                "connection: close\r\n"
+            } else {
+                ""
+            };
+            let length = path.len() + body.len();
+            let answer =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n{close}\r\n{path}");
+            served.send(&answer).await?;
+            served.send_bytes(&body).await?;
+        }
+        Ok(())
+    })
+    .await;
+    let mut config = config(origin.address());
+    config.upstreams[0].pool.max_connections = 4;
+    let proxy = Arc::new(Proxy::new(config));
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..16 {
+        let proxy = proxy.clone();
+        clients.spawn(async move {
+            let mut http1 = proxy.http1();
+            let mut http2 = proxy.http2().await;
+            for turn in 0..50 {
+                let path = format!("/{client}/{turn}");
+                http1
+                    .send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+                    .await;
+                assert!(http1.head().await.starts_with("HTTP/1.1 200 "));
+                assert_eq!(http1.read(path.len()).await, path);
+                let request = Request::post(format!("https://a{path}"))
+                    .body(unsized_body("a body"))
+                    .unwrap();
+                let response = http2.send_request(request).await.unwrap();
+                let body = response.into_body().collect().await.unwrap().to_bytes();
+                assert_eq!(body, format!("{path}a body"));
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    assert!(origin.accepted() >= 16 * 50 * 2 / 10);
 }

@@ -209,6 +209,11 @@ async fn what_is_ambiguous_is_refused_and_closed() {
             501,
             "transfer_encoding",
         ),
+        (
+            &format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(8192)),
+            414,
+            "request_line_too_long",
+        ),
     ] {
         let answer = proxy.http1().only(request).await;
         assert!(
