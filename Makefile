@@ -6,13 +6,14 @@ CARGO_FLAGS ?= --locked
 # What the interoperability tests drive, as Debian packages.
 TOOLS = curl:curl openssl:openssl gnutls-cli:gnutls-bin h2load:nghttp2-client wrk:wrk
 
-.PHONY: help run test tools check lint soak release bench bench-quick bench-record
+.PHONY: help run test tools check lint soak release instructions instructions-keep bench bench-quick bench-record
 
 help:
 	@echo "make run     serve https://localhost:8443 with a certificate made in memory and a demo upstream"
 	@echo "make test    install the tools that tests need (as root), then run every test"
 	@echo "make check   format, lints, every test"
 	@echo "make soak    the long tests: throttled transfers of 200 MB"
+	@echo "make instructions  count the instructions of a handshake, against the kept counts"
 	@echo "make release an optimised build in target/release"
 	@echo "make bench   beside nginx and HAProxy, in about 15 minutes; bench-quick in under 5"
 
@@ -44,6 +45,15 @@ lint:
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 
 check: lint test
+
+# Instructions of the handshake path under callgrind, against the kept counts.
+instructions:
+	@command -v valgrind >/dev/null || { echo "missing Debian package: valgrind" >&2; exit 1; }
+	$(CARGO) bench $(CARGO_FLAGS) --bench instructions
+
+instructions-keep:
+	@command -v valgrind >/dev/null || { echo "missing Debian package: valgrind" >&2; exit 1; }
+	$(CARGO) bench $(CARGO_FLAGS) --bench instructions -- --keep
 
 soak: tools
 	HANDFAST_SOAK=1 $(CARGO) test $(CARGO_FLAGS) --release --test integration

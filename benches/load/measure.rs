@@ -46,16 +46,16 @@ pub(crate) async fn bed(
     }
     for workload in shared {
         let mut row = empty(workload);
-        for round in 0..repetitions {
+        'rounds: for round in 0..repetitions {
             for (server, series) in servers.iter_mut().zip(&mut row.series) {
                 progress(workload, server.peer, round, repetitions);
                 match sample(workload, server, ground, seconds).await {
                     Ok(sample) => series.samples.push(sample),
-                    Err(error) => row.failure = Some(format!("{}: {error}", server.peer.name())),
+                    Err(error) => {
+                        row.failure = Some(format!("{}: {error}", server.peer.name()));
+                        break 'rounds;
+                    }
                 }
-            }
-            if row.failure.is_some() {
-                break;
             }
         }
         rows.push(row);
@@ -142,8 +142,13 @@ async fn sample(
     };
 
     let window = Window::open(server.id())?;
-    let work = work(workload, server, ground, seconds).await?;
+    let mut work = work(workload, server, ground, seconds).await?;
     let usage = window.close()?;
+    if let Load::H2(load) = workload.load {
+        let (address, place) = (server.address(Key::P256), workload.bed.load());
+        let times = tools::h2_times(address, load, place, &ground.directory).await?;
+        (work.tally.p50_us, work.tally.p99_us) = times;
+    }
 
     server.check()?;
     let client = work.handshakes();
@@ -211,7 +216,7 @@ async fn work(
             tools::visits(server.address(key), visits, seconds, place).await?
         }
         Load::Wrk(wrk) => tools::wrk(p256, wrk, seconds, place, directory).await?,
-        Load::H2(load) => tools::h2load(p256, load, seconds, place, directory).await?,
+        Load::H2(load) => tools::h2load(p256, load, seconds, place).await?,
         Load::Storm => {
             let rsa = server.address(Key::Rsa2048);
             let (connections, interval) = PACED;
@@ -225,7 +230,7 @@ async fn work(
         // Measured on a server of its own, by `idle`.
         Load::Idle(_) => Tally::default(),
     };
-    if tally.operations == 0 && tally.failed > 0 {
+    if tally.operations == 0 {
         return Err(Failure::Tool {
             program: "every operation".to_owned(),
             output: tally.first_failure,

@@ -139,15 +139,17 @@ impl Row {
                     proxy * 100.0,
                 ));
             }
-            let foreign = self
-                .summary(peer, |sample| sample.foreign + sample.stolen)
-                .median;
-            if self.pinned && foreign >= FOREIGN {
-                remarks.push(format!(
-                    "the machine was not quiet: {:.0} % of the proxy core went to others during {name}",
-                    foreign * 100.0,
-                ));
-            }
+        }
+        let foreign = Peer::ALL.map(|peer| {
+            let others = |sample: &Sample| sample.foreign + sample.stolen;
+            self.summary(peer, others).median
+        });
+        let foreign = foreign.into_iter().fold(0.0, f64::max);
+        if self.pinned && foreign >= FOREIGN {
+            remarks.push(format!(
+                "the machine was not quiet: {:.0} % of the proxy core went to others",
+                foreign * 100.0,
+            ));
         }
         remarks
     }

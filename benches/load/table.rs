@@ -85,15 +85,8 @@ fn main(results: &Results) -> String {
 fn details(results: &Results) -> String {
     let mut rows = vec![
         [
-            "workload",
-            "server",
-            "per s",
-            "p50 ms",
-            "p99 ms",
-            "CPU µs",
-            "PSS MiB",
-            "its core",
-            "load core",
+            "workload", "server", "per s", "p50 ms", "p99 ms", "CPU µs", "PSS MiB", "core 0",
+            "core 1",
         ]
         .map(str::to_owned)
         .to_vec(),
@@ -298,12 +291,7 @@ fn table(rows: &[Vec<String>], right: usize) -> String {
         if index == 0 {
             for (column, width) in widths.iter().enumerate() {
                 let line = "-".repeat(*width);
-                write!(
-                    text,
-                    "| {line}{}",
-                    if column < right { " " } else { ":" }
-                )
-                .ok();
+                write!(text, "| {line}{}", if column < right { " " } else { ":" }).ok();
             }
             text += "|\n";
         }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::arguments::Version;
 use crate::child::{Place, command};
-use crate::client::Count;
+use crate::client::{Count, percentile};
 use crate::failure::{Failure, tail};
 use crate::machine;
 
@@ -193,25 +193,14 @@ pub(crate) struct H2Load {
     pub(crate) streams: u32,
 }
 
-/// Runs h2load with one thread.
+/// Runs h2load with one thread. The tally has no times: see [`h2_times`].
 pub(crate) async fn h2load(
     address: SocketAddr,
     load: H2Load,
     seconds: u32,
     place: Place,
-    directory: &Path,
 ) -> Result<Tally, Failure> {
-    let log = directory.join("h2load.tsv");
-    // It appends.
-    fs::remove_file(&log).ok();
-    let mut command = command(&machine::program("h2load")?, place);
-    command
-        .args(["-t1", &format!("-c{}", load.connections)])
-        .arg(format!("-m{}", load.streams))
-        .arg(format!("-D{seconds}"))
-        .arg(format!("--connect-to={address}"))
-        .arg(format!("--log-file={}", log.display()))
-        .arg(format!("https://localhost:{}/1k", address.port()));
+    let command = h2load_command(address, load, seconds, place)?;
     let output = output("h2load", command, seconds).await?;
     let line = |start: &str| {
         let line = output.lines().find_map(|line| line.strip_prefix(start));
@@ -226,25 +215,55 @@ pub(crate) async fn h2load(
     if line("Application protocol: ")? != "h2" {
         return Err(unreadable("h2load", &output));
     }
-    let mut times: Vec<f64> = fs::read_to_string(&log)
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| line.split('\t').nth(2)?.parse().ok())
-        .collect();
-    fs::remove_file(&log).ok();
-    times.sort_unstable_by(f64::total_cmp);
-    let percentile = |percent: usize| {
-        let rank = (times.len() * percent).div_ceil(100).max(1);
-        times.get(rank - 1).copied().unwrap_or(0.0)
-    };
     Ok(Tally {
         operations: before(requests, "succeeded")?,
         elapsed: Duration::from_secs(seconds.into()),
         failed: before(requests, "failed")? + before(requests, "errored")?,
-        p50_us: percentile(50),
-        p99_us: percentile(99),
         ..Tally::default()
     })
+}
+
+/// The median and the 99th percentile of a request's time, in microseconds, from a second run of
+/// h2load: it tells the times only in a log, to which it writes once a request, and that is work
+/// which must not be in the first run.
+pub(crate) async fn h2_times(
+    address: SocketAddr,
+    load: H2Load,
+    place: Place,
+    directory: &Path,
+) -> Result<(f64, f64), Failure> {
+    let log = directory.join("h2load.tsv");
+    // It appends.
+    fs::remove_file(&log).ok();
+    let mut command = h2load_command(address, load, 1, place)?;
+    command.arg(format!("--log-file={}", log.display()));
+    output("h2load", command, 1).await?;
+    let text = fs::read_to_string(&log).map_err(Failure::io("h2load.tsv"))?;
+    fs::remove_file(&log).ok();
+    // Start, status, microseconds.
+    let mut times: Vec<Duration> = text
+        .lines()
+        .filter_map(|line| line.split('\t').nth(2)?.parse().ok())
+        .map(Duration::from_micros)
+        .collect();
+    times.sort_unstable();
+    Ok((percentile(&times, 50), percentile(&times, 99)))
+}
+
+fn h2load_command(
+    address: SocketAddr,
+    load: H2Load,
+    seconds: u32,
+    place: Place,
+) -> Result<Command, Failure> {
+    let mut command = command(&machine::program("h2load")?, place);
+    command
+        .args(["-t1", &format!("-c{}", load.connections)])
+        .arg(format!("-m{}", load.streams))
+        .arg(format!("-D{seconds}"))
+        .arg(format!("--connect-to={address}"))
+        .arg(format!("https://localhost:{}/1k", address.port()));
+    Ok(command)
 }
 
 /// Starts a generator that dies with its handle.

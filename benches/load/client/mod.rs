@@ -62,7 +62,7 @@ impl Count {
 }
 
 /// The nearest-rank percentile of sorted times, in microseconds; 0 where there are none.
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted
         .get(rank - 1)

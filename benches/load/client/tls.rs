@@ -18,7 +18,7 @@ use crate::arguments::Version;
 /// A connector that speaks one version. With `resume` it offers the newest ticket it has; else it
 /// takes tickets and offers none.
 ///
-/// It offers AES-128-GCM and X25519 alone, so that every peer does the same work, and checks
+/// It offers AES-128-GCM alone and X25519 first, so that every peer does the same work, and checks
 /// neither chain nor signature: that is the client's time, which must not be the limit.
 pub(super) fn connector(version: Version, resume: bool) -> Result<TlsConnector, rustls::Error> {
     let mut provider = aws_lc_rs::default_provider();
@@ -30,9 +30,14 @@ pub(super) fn connector(version: Version, resume: bool) -> Result<TlsConnector, 
                 | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
         )
     });
+    // X25519 comes first, and gets the key share; P-256 is there for its certificates, which
+    // OpenSSL holds against the groups in TLS 1.2 (RFC 8422 section 5.1.1).
     provider
         .kx_groups
-        .retain(|group| group.name() == NamedGroup::X25519);
+        .retain(|group| matches!(group.name(), NamedGroup::X25519 | NamedGroup::secp256r1));
+    provider
+        .kx_groups
+        .sort_by_key(|group| group.name() != NamedGroup::X25519);
     let unverified = Arc::new(Unverified(provider.clone()));
     let version = match version {
         Version::Tls12 => &version::TLS12,
