@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "load")]
 pub(crate) struct Arguments {
-    /// Short runs: 3 repetitions of 2 s
+    /// Short runs: 3 repetitions of 1 s
     #[arg(long)]
     pub(crate) quick: bool,
     /// Only the workloads whose name contains this; may be given several times
@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     /// Repetitions of each measurement (default 5, quick 3)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) repeat: Option<u32>,
-    /// Seconds of each measurement (default 3, quick 2)
+    /// Seconds of each measurement (default 3, quick 1)
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=60))]
     pub(crate) seconds: Option<u32>,
     /// Where table, JSON and chart are written

@@ -113,7 +113,7 @@ async fn conduct(arguments: Arguments) -> Result<bool, Failure> {
         machine::program(program)?;
     }
     machine::raise_file_limit();
-    let (repetitions, seconds) = if arguments.quick { (3, 2) } else { (5, 3) };
+    let (repetitions, seconds) = if arguments.quick { (3, 1) } else { (5, 3) };
     let repetitions = arguments.repeat.unwrap_or(repetitions);
     let seconds = arguments.seconds.unwrap_or(seconds);
     let selected = select(&arguments.only)?;
