@@ -6,7 +6,7 @@ CARGO_FLAGS ?= --locked
 # What the interoperability tests drive, as Debian packages.
 TOOLS = curl:curl openssl:openssl gnutls-cli:gnutls-bin h2load:nghttp2-client wrk:wrk
 
-.PHONY: help run test tools check lint soak release instructions instructions-keep
+.PHONY: help run test tools check lint soak release instructions instructions-keep bench bench-quick bench-record
 
 help:
 	@echo "make run     serve https://localhost:8443 with a certificate made in memory and a demo upstream"
@@ -15,6 +15,7 @@ help:
 	@echo "make soak    the long tests: throttled transfers of 200 MB"
 	@echo "make instructions  count the instructions of a handshake, against the kept counts"
 	@echo "make release an optimised build in target/release"
+	@echo "make bench   beside nginx and HAProxy, in about 15 minutes; bench-quick in under 5"
 
 run:
 	$(CARGO) run $(CARGO_FLAGS) --release -- dev
@@ -56,3 +57,12 @@ instructions-keep:
 
 soak: tools
 	HANDFAST_SOAK=1 $(CARGO) test $(CARGO_FLAGS) --release --test integration
+
+# Alone on the machine, or the figures mean nothing. BENCH passes options on: `make bench BENCH='--only h2'`.
+bench-quick: BENCH_MODE = --quick
+# As `bench`; keeps the results in benches/results and in the two READMEs.
+bench-record: BENCH_MODE = --record
+
+bench bench-quick bench-record:
+	@sh benches/load/install.sh
+	$(CARGO) bench $(CARGO_FLAGS) --bench load -- $(BENCH_MODE) $(BENCH)
