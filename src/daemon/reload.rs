@@ -107,10 +107,7 @@ impl Listeners {
             .iter()
             .filter(changed)
             .map(|spec| {
-                let own = self
-                    .running
-                    .iter()
-                    .find(|own| own.spec.address == spec.address);
+                let own = self.running.iter().find(|own| same_socket(spec, &own.spec));
                 let socket = match own {
                     Some(own) => {
                         backlog(&own.listener, spec.backlog);
