@@ -12,6 +12,7 @@ use super::reload::Listeners;
 use super::runtime;
 use super::shutdown::shutdown;
 use super::signals::{Request, Signals};
+use super::upkeep::upkeep;
 use crate::admin::{AdminState, Readiness};
 use crate::config::{self, Loaded};
 use crate::server::{ServerContext, bind};
@@ -106,6 +107,7 @@ async fn serve(
     if let Err(error) = listeners.begin(&loaded.config) {
         return failed(&error);
     }
+    tokio::spawn(upkeep(context.clone()));
     readiness.ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     if let Err(error) = ready(&telemetry) {
