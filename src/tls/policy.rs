@@ -19,8 +19,8 @@ use crate::report::ProtocolVersion;
 /// A policy with its provider, its ticket keys and its session store.
 ///
 /// Keys and store belong to one [`Scope`], so that a session made under one policy never resumes
-/// under another (CVE-2025-23419), even where both read their keys from one directory. They live
-/// as long as this value, or longer: the next policy of the same name and scope takes them over.
+/// under another (CVE-2025-23419), even where both read their keys from one directory. They
+/// outlive this value: after a reload the policy of this name takes them over.
 #[derive(Debug)]
 pub struct TlsPolicy {
     spec: Policy,
@@ -51,8 +51,8 @@ impl PolicyError {
 }
 
 impl TlsPolicy {
-    /// Makes `spec` ready. Ticket keys and sessions are those of `previous` if its sessions are
-    /// as good under `spec`, else new.
+    /// Makes `spec` ready. Ticket keys and stored sessions are taken over from `previous`, the
+    /// policy of this name before a reload; none resumes that `spec` does not permit.
     ///
     /// # Errors
     /// What is wrong with the files that it names; the system may have no randomness.
@@ -66,7 +66,10 @@ impl TlsPolicy {
                 sessions.check()?;
                 sessions.clone()
             }
-            None => Arc::new(Sessions::new(spec.resumption.clone(), scope)?),
+            None => {
+                let previous = previous.map(|previous| &*previous.sessions);
+                Arc::new(Sessions::new(spec.resumption.clone(), scope, previous)?)
+            }
         };
         Ok(Self {
             spec,

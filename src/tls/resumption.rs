@@ -3,10 +3,12 @@
 //! rustls leaves to us how long a session lives, where it may be resumed, and why one was not.
 //! What each look-up found is noted for the report (see [`super::work`]).
 
+use std::sync::Arc;
+
 use tokio_rustls::rustls::server::{ProducesTickets, StoresServerSessions};
 
 use super::scope::Scope;
-use super::session_store::SessionStore;
+use super::session_store::{Demand, SessionStore};
 use super::ticket_key::Opened;
 use super::ticket_ring::{TicketKeyError, TicketRing};
 use super::timestamp::Timestamp;
@@ -20,7 +22,7 @@ pub(super) struct Sessions {
     spec: Resumption,
     scope: Scope,
     ring: Option<TicketRing>,
-    store: Option<SessionStore>,
+    store: Option<Arc<SessionStore>>,
 }
 
 /// As many tickets of one ClientHello as are opened: clients offer one or two, and each costs a
@@ -28,22 +30,35 @@ pub(super) struct Sessions {
 const MOST_OFFERED: u8 = 8;
 
 impl Sessions {
-    /// New keys and an empty store, for sessions of `scope`.
+    /// Keys and a store for sessions of `scope`. Keys in memory and stored sessions are those of
+    /// `previous`, the policy as it was before a reload: what it does not permit any more is then
+    /// refused for its own reason.
     ///
     /// # Errors
     /// There is no ticket key.
-    pub(super) fn new(spec: Resumption, scope: Scope) -> Result<Self, TicketKeyError> {
+    pub(super) fn new(
+        spec: Resumption,
+        scope: Scope,
+        previous: Option<&Self>,
+    ) -> Result<Self, TicketKeyError> {
         let ring = match &spec.mode {
             ResumptionMode::Tickets(keys) => Some(TicketRing::new(
                 keys.clone(),
                 spec.lifetime,
                 scope,
                 Timestamp::now(),
+                previous.and_then(|previous| previous.ring.as_ref()),
             )?),
             ResumptionMode::Cache | ResumptionMode::Off => None,
         };
-        let store = (spec.mode != ResumptionMode::Off)
-            .then(|| SessionStore::new(spec.cache_size, spec.lifetime));
+        let store = match spec.mode {
+            ResumptionMode::Tickets(_) | ResumptionMode::Cache => {
+                let kept = previous.and_then(|previous| previous.store.clone());
+                let kept = kept.filter(|store| store.has_size(spec.cache_size));
+                Some(kept.unwrap_or_else(|| Arc::new(SessionStore::new(spec.cache_size))))
+            }
+            ResumptionMode::Off => None,
+        };
         Ok(Self {
             spec,
             scope,
@@ -85,17 +100,22 @@ impl Sessions {
             ring.refresh(policy, now);
         }
         if let Some(store) = &self.store {
-            store.expire(now);
+            store.expire(self.spec.lifetime, now);
         }
     }
 
     fn look_up(
         &self,
-        find: impl FnOnce(&SessionStore, Timestamp) -> Result<Opened, Verdict>,
+        find: impl FnOnce(&SessionStore, &Demand) -> Result<Opened, Verdict>,
     ) -> Option<Vec<u8>> {
         let store = self.store.as_ref()?;
         let now = Timestamp::now();
-        noted(timed(Part::Ticket, || find(store, now)), now)
+        let demand = Demand {
+            scope: self.scope,
+            lifetime: self.spec.lifetime,
+            now,
+        };
+        noted(timed(Part::Ticket, || find(store, &demand)), now)
     }
 }
 
@@ -144,11 +164,11 @@ impl StoresServerSessions for Sessions {
             return false;
         }
         let issued = session.began.unwrap_or_else(Timestamp::now);
-        timed(Part::Ticket, || store.put(&key, value, issued))
+        timed(Part::Ticket, || store.put(&key, value, issued, self.scope))
     }
 
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.look_up(|store, now| store.get(key, now))
+        self.look_up(|store, demand| store.get(key, demand))
     }
 
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
@@ -156,7 +176,7 @@ impl StoresServerSessions for Sessions {
             // A ticket of TLS 1.3, where there are neither tickets nor sessions.
             return noted(Err(Verdict::UnknownKey), Timestamp::default());
         }
-        self.look_up(|store, now| store.take(key, now))
+        self.look_up(|store, demand| store.take(key, demand))
     }
 
     fn can_cache(&self) -> bool {
@@ -196,7 +216,7 @@ mod tests {
             tickets: 2,
             cache_size: 1 << 20,
         };
-        Sessions::new(spec, Scope::named("a")).unwrap()
+        Sessions::new(spec, Scope::named("a"), None).unwrap()
     }
 
     fn tickets() -> Sessions {

@@ -3,6 +3,8 @@
 //! Sharded, so that workers seldom meet; each shard has its part of the bytes, and its oldest
 //! session goes when that is used up. A session past its lifetime is wiped, but its ID stays for
 //! another lifetime, so that a client that comes late is told apart from one that never was here.
+//!
+//! A store outlives reloads of its policy: scope and lifetime are those of whoever asks.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::scope::Scope;
 use super::ticket_key::Opened;
 use super::timestamp::Timestamp;
 use super::work::Verdict;
@@ -19,11 +22,21 @@ use super::work::Verdict;
 #[derive(Debug)]
 pub(super) struct SessionStore {
     shards: Box<[Mutex<Shard>]>,
-    lifetime: Duration,
     /// Bytes that one shard may hold.
     room: usize,
     /// When the sessions were last gone through, in milliseconds since 1970.
     swept: AtomicU64,
+}
+
+/// What a session has to be to be resumed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demand {
+    /// Made in this scope.
+    pub(super) scope: Scope,
+    /// Younger than this.
+    pub(super) lifetime: Duration,
+    /// The present.
+    pub(super) now: Timestamp,
 }
 
 /// A session ID of TLS 1.2, or the ticket that stands for one in TLS 1.3: 32 random bytes of
@@ -40,32 +53,38 @@ struct Shard {
 }
 
 struct Session {
+    /// Empty once it is past its lifetime.
     value: Zeroizing<Vec<u8>>,
     issued: Timestamp,
+    scope: Scope,
     arrival: u64,
 }
 
 const SHARDS: usize = 64;
 
 /// What a session takes beside its value: its places in map and queue.
-const OVERHEAD: usize = 160;
+const OVERHEAD: usize = 192;
 
 /// The longest between two looks for sessions that are over.
 const LONGEST_SWEEP: Duration = Duration::from_secs(300);
 
 impl SessionStore {
-    /// A store of `size` bytes for sessions that live as long as `lifetime`.
-    pub(super) fn new(size: usize, lifetime: Duration) -> Self {
+    /// A store of `size` bytes.
+    pub(super) fn new(size: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            lifetime,
             room: size / SHARDS,
             swept: AtomicU64::new(0),
         }
     }
 
-    /// Keeps a session; false when it does not fit.
-    pub(super) fn put(&self, id: &[u8], value: Vec<u8>, issued: Timestamp) -> bool {
+    /// Whether it is one of `size` bytes.
+    pub(super) const fn has_size(&self, size: usize) -> bool {
+        self.room == size / SHARDS
+    }
+
+    /// Keeps a session of `scope`; false when it does not fit.
+    pub(super) fn put(&self, id: &[u8], value: Vec<u8>, issued: Timestamp, scope: Scope) -> bool {
         let Ok(id) = Id::try_from(id) else {
             return false;
         };
@@ -86,6 +105,7 @@ impl SessionStore {
             Session {
                 value,
                 issued,
+                scope,
                 arrival,
             },
         );
@@ -96,50 +116,53 @@ impl SessionStore {
     /// A session, which stays.
     ///
     /// # Errors
-    /// [`Verdict::CacheMiss`] or [`Verdict::Expired`].
-    pub(super) fn get(&self, id: &[u8], now: Timestamp) -> Result<Opened, Verdict> {
+    /// [`Verdict::CacheMiss`], [`Verdict::Scope`] or [`Verdict::Expired`].
+    pub(super) fn get(&self, id: &[u8], demand: &Demand) -> Result<Opened, Verdict> {
         let id = Id::try_from(id).map_err(|_| Verdict::CacheMiss)?;
         let shard = self.shard(&id);
         let session = shard.sessions.get(&id).ok_or(Verdict::CacheMiss)?;
-        if now.since(session.issued) >= self.lifetime {
-            return Err(Verdict::Expired);
-        }
-        Ok(Opened {
-            session: session.value.to_vec(),
-            issued: session.issued,
-        })
+        session.opened(demand)
     }
 
     /// A session, which is removed: TLS 1.3 uses each once.
     ///
     /// # Errors
-    /// [`Verdict::CacheMiss`] or [`Verdict::Expired`].
-    pub(super) fn take(&self, id: &[u8], now: Timestamp) -> Result<Opened, Verdict> {
+    /// [`Verdict::CacheMiss`], [`Verdict::Scope`] or [`Verdict::Expired`].
+    pub(super) fn take(&self, id: &[u8], demand: &Demand) -> Result<Opened, Verdict> {
         let id = Id::try_from(id).map_err(|_| Verdict::CacheMiss)?;
         let session = self.shard(&id).remove(&id).ok_or(Verdict::CacheMiss)?;
-        if now.since(session.issued) >= self.lifetime {
-            return Err(Verdict::Expired);
-        }
-        Ok(Opened {
-            session: session.value.to_vec(),
-            issued: session.issued,
-        })
+        session.opened(demand)
     }
 
     /// Wipes what is past its lifetime, if it is time to look.
-    pub(super) fn expire(&self, now: Timestamp) {
+    pub(super) fn expire(&self, lifetime: Duration, now: Timestamp) {
         let last = Timestamp::from_millis(self.swept.load(Ordering::Relaxed));
-        if now.since(last) < (self.lifetime / 16).min(LONGEST_SWEEP) {
+        if now.since(last) < (lifetime / 16).min(LONGEST_SWEEP) {
             return;
         }
         self.swept.store(now.millis(), Ordering::Relaxed);
         for shard in &self.shards {
-            lock(shard).expire(now, self.lifetime);
+            lock(shard).expire(now, lifetime);
         }
     }
 
     fn shard(&self, id: &Id) -> MutexGuard<'_, Shard> {
         lock(&self.shards[usize::from(id[0]) % SHARDS])
+    }
+}
+
+impl Session {
+    fn opened(&self, demand: &Demand) -> Result<Opened, Verdict> {
+        if self.scope != demand.scope {
+            return Err(Verdict::Scope);
+        }
+        if self.value.is_empty() || demand.now.since(self.issued) >= demand.lifetime {
+            return Err(Verdict::Expired);
+        }
+        Ok(Opened {
+            session: self.value.to_vec(),
+            issued: self.issued,
+        })
     }
 }
 
@@ -224,6 +247,18 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
+    fn scope() -> Scope {
+        Scope::named("a")
+    }
+
+    fn demand(millis: u64) -> Demand {
+        Demand {
+            scope: scope(),
+            lifetime: LIFETIME,
+            now: at(millis),
+        }
+    }
+
     /// All in one shard.
     fn id(number: u32) -> Id {
         let mut id = [0; 32];
@@ -232,7 +267,7 @@ mod tests {
     }
 
     fn store() -> SessionStore {
-        SessionStore::new(SIZE, LIFETIME)
+        SessionStore::new(SIZE)
     }
 
     fn counts(store: &SessionStore) -> (usize, usize, usize) {
@@ -243,29 +278,53 @@ mod tests {
     #[test]
     fn sessions_are_found_until_their_time_is_over() {
         let store = store();
-        assert!(store.put(&id(1), b"one".to_vec(), at(100)));
-        let found = store.get(&id(1), at(1099)).unwrap();
+        assert!(store.put(&id(1), b"one".to_vec(), at(100), scope()));
+        let found = store.get(&id(1), &demand(1099)).unwrap();
         assert_eq!(
             (&*found.session, found.issued),
             (b"one".as_slice(), at(100))
         );
-        assert_eq!(store.get(&id(1), at(1100)), Err(Verdict::Expired));
-        assert_eq!(store.get(&id(2), at(100)), Err(Verdict::CacheMiss));
-        assert_eq!(store.get(b"short", at(100)), Err(Verdict::CacheMiss));
-        store.expire(at(1100));
+        assert_eq!(store.get(&id(1), &demand(1100)), Err(Verdict::Expired));
+        assert_eq!(store.get(&id(2), &demand(100)), Err(Verdict::CacheMiss));
+        assert_eq!(store.get(b"short", &demand(100)), Err(Verdict::CacheMiss));
+        store.expire(LIFETIME, at(1100));
         assert_eq!(counts(&store), (1, 1, OVERHEAD), "wiped, but known");
-        assert_eq!(store.get(&id(1), at(1100)), Err(Verdict::Expired));
-        store.expire(at(2100));
-        assert_eq!(store.get(&id(1), at(2100)), Err(Verdict::CacheMiss));
+        assert_eq!(store.get(&id(1), &demand(1100)), Err(Verdict::Expired));
+        store.expire(LIFETIME, at(2100));
+        assert_eq!(store.get(&id(1), &demand(2100)), Err(Verdict::CacheMiss));
         assert_eq!(counts(&store), (0, 1, 0));
+    }
+
+    #[test]
+    fn the_scope_and_lifetime_of_who_asks_count() {
+        let store = store();
+        store.put(&id(1), b"one".to_vec(), at(0), scope());
+        let elsewhere = Demand {
+            scope: Scope::named("b"),
+            ..demand(0)
+        };
+        assert_eq!(store.get(&id(1), &elsewhere), Err(Verdict::Scope));
+        let strict = Demand {
+            lifetime: Duration::from_millis(10),
+            ..demand(10)
+        };
+        assert_eq!(store.get(&id(1), &strict), Err(Verdict::Expired));
+        assert!(store.get(&id(1), &demand(10)).is_ok());
+        store.expire(strict.lifetime, at(10));
+        assert_eq!(
+            store.get(&id(1), &demand(10)),
+            Err(Verdict::Expired),
+            "wiped"
+        );
+        assert_eq!(store.take(&id(1), &elsewhere), Err(Verdict::Scope));
     }
 
     #[test]
     fn a_session_is_taken_once() {
         let store = store();
-        store.put(&id(1), b"one".to_vec(), at(0));
-        assert!(store.take(&id(1), at(0)).is_ok());
-        assert_eq!(store.take(&id(1), at(0)), Err(Verdict::CacheMiss));
+        store.put(&id(1), b"one".to_vec(), at(0), scope());
+        assert!(store.take(&id(1), &demand(0)).is_ok());
+        assert_eq!(store.take(&id(1), &demand(0)), Err(Verdict::CacheMiss));
     }
 
     #[test]
@@ -274,24 +333,24 @@ mod tests {
         let room = SIZE / SHARDS;
         let fit = room / (100 + OVERHEAD);
         for number in 0..20 {
-            assert!(store.put(&id(number), vec![0; 100], at(0)));
+            assert!(store.put(&id(number), vec![0; 100], at(0), scope()));
         }
         let kept: Vec<u32> = (0..20)
-            .filter(|number| store.get(&id(*number), at(0)).is_ok())
+            .filter(|number| store.get(&id(*number), &demand(0)).is_ok())
             .collect();
         assert_eq!(kept.len(), fit);
         assert_eq!(kept.last(), Some(&19));
         assert_eq!(kept.first(), Some(&(20 - u32::try_from(fit).unwrap())));
         assert!(counts(&store).2 <= room);
-        assert!(!store.put(&id(99), vec![0; room], at(0)));
+        assert!(!store.put(&id(99), vec![0; room], at(0), scope()));
     }
 
     #[test]
     fn a_store_of_sessions_used_once_does_not_grow() {
         let store = store();
         for number in 0..10_000 {
-            store.put(&id(number), vec![0; 10], at(0));
-            store.take(&id(number), at(0)).unwrap();
+            store.put(&id(number), vec![0; 10], at(0), scope());
+            store.take(&id(number), &demand(0)).unwrap();
         }
         let (sessions, order, bytes) = counts(&store);
         assert_eq!((sessions, bytes), (0, 0));
@@ -301,9 +360,9 @@ mod tests {
     #[test]
     fn an_id_put_again_replaces() {
         let store = store();
-        store.put(&id(1), b"old".to_vec(), at(0));
-        store.put(&id(1), b"new".to_vec(), at(5));
-        assert_eq!(store.get(&id(1), at(5)).unwrap().session, b"new");
+        store.put(&id(1), b"old".to_vec(), at(0), scope());
+        store.put(&id(1), b"new".to_vec(), at(5), scope());
+        assert_eq!(store.get(&id(1), &demand(5)).unwrap().session, b"new");
         assert_eq!(counts(&store).0, 1);
         assert_eq!(counts(&store).2, 3 + OVERHEAD);
     }

@@ -113,13 +113,9 @@ impl KeyMaterial {
         let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, b"handfast ticket 1").extract(secret);
         // Extracted once, so that a ticket costs one expansion.
         let secret = hkdf::Prk::from(extracted.expand(&[b"root"], hkdf::HKDF_SHA256)?);
-        let mut tag = [0; TAG];
-        secret
-            .expand(&[b"scope", scope.bytes()], Length(TAG))?
-            .fill(&mut tag)?;
         Ok(TicketKey {
             name: *name,
-            tag,
+            tag: tag(&secret, scope)?,
             secret,
             made: self.made,
         })
@@ -135,6 +131,19 @@ impl TicketKey {
     /// When it was made.
     pub(super) const fn made(&self) -> Timestamp {
         self.made
+    }
+
+    /// The same key for tickets of another scope.
+    ///
+    /// # Errors
+    /// None in practice: aws-lc cannot derive a tag.
+    pub(super) fn in_scope(&self, scope: &Scope) -> Result<Self, Unspecified> {
+        Ok(Self {
+            name: self.name,
+            tag: tag(&self.secret, scope)?,
+            secret: self.secret.clone(),
+            made: self.made,
+        })
     }
 
     /// Whether `ticket` names this key.
@@ -221,6 +230,14 @@ pub(super) fn short(name: &[u8]) -> String {
         .take(4)
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+fn tag(secret: &hkdf::Prk, scope: &Scope) -> Result<[u8; TAG], Unspecified> {
+    let mut tag = [0; TAG];
+    secret
+        .expand(&[b"scope", scope.bytes()], Length(TAG))?
+        .fill(&mut tag)?;
+    Ok(tag)
 }
 
 /// Each derived key seals one ticket.

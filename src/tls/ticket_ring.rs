@@ -40,7 +40,8 @@ pub enum TicketKeyError {
 const SKEW: Duration = Duration::from_secs(300);
 
 impl TicketRing {
-    /// The keys of `source` for tickets of `scope` that live as long as `lifetime`.
+    /// The keys of `source` for tickets of `scope` that live as long as `lifetime`. Keys in memory
+    /// are those of `previous` if it has such.
     ///
     /// # Errors
     /// There is no key.
@@ -49,10 +50,13 @@ impl TicketRing {
         lifetime: Duration,
         scope: Scope,
         now: Timestamp,
+        previous: Option<&Self>,
     ) -> Result<Self, TicketKeyError> {
-        let keys = match &source {
-            TicketKeys::Rotated(_) => vec![generate(&scope, now)?],
-            TicketKeys::Directory(directory) => {
+        let previous = previous.filter(|ring| matches!(ring.source, TicketKeys::Rotated(_)));
+        let keys = match (&source, previous) {
+            (TicketKeys::Rotated(_), Some(previous)) => previous.keys_in(&scope)?,
+            (TicketKeys::Rotated(_), None) => vec![generate(&scope, now)?],
+            (TicketKeys::Directory(directory), _) => {
                 let files = key_directory::read(&directory.path)?;
                 warn_of_exposed(&files);
                 ready(&files, &scope)?
@@ -65,6 +69,14 @@ impl TicketRing {
             keys: ArcSwap::from_pointee(keys),
             complaint: Mutex::default(),
         })
+    }
+
+    fn keys_in(&self, scope: &Scope) -> Result<Vec<Arc<TicketKey>>, TicketKeyError> {
+        let keys = self.keys.load();
+        keys.iter()
+            .map(|key| key.in_scope(scope).map(Arc::new))
+            .collect::<Result<_, _>>()
+            .map_err(|Unspecified| TicketKeyError::Random)
     }
 
     /// A ticket for `session`. `None` when the session is too long for one.
@@ -214,7 +226,7 @@ mod tests {
 
     fn rotated(every: u64) -> TicketRing {
         let source = TicketKeys::Rotated(Duration::from_secs(every));
-        TicketRing::new(source, LIFETIME, Scope::named("a"), at(0)).unwrap()
+        TicketRing::new(source, LIFETIME, Scope::named("a"), at(0), None).unwrap()
     }
 
     fn shared(path: &Path, scope: &str) -> TicketRing {
@@ -222,7 +234,7 @@ mod tests {
             path: path.to_owned(),
             location: Location::default(),
         });
-        TicketRing::new(source, LIFETIME, Scope::named(scope), at(0)).unwrap()
+        TicketRing::new(source, LIFETIME, Scope::named(scope), at(0), None).unwrap()
     }
 
     #[test]
@@ -257,6 +269,23 @@ mod tests {
         assert_eq!(ring.open(&first, at(160)), Err(Verdict::UnknownKey));
         assert_eq!(ring.open(&second, at(160)), Err(Verdict::Expired));
         assert_eq!(ring.keys.load().len(), 2);
+    }
+
+    #[test]
+    fn keys_in_memory_survive_a_change_of_scope_that_no_ticket_survives() {
+        let ring = rotated(60);
+        let ticket = ring.seal(b"x", at(0)).unwrap();
+        let next = |source: TicketKeys, scope: &str| {
+            let scope = Scope::named(scope);
+            TicketRing::new(source, LIFETIME, scope, at(1), Some(&ring)).unwrap()
+        };
+        let faster = TicketKeys::Rotated(Duration::from_secs(30));
+        assert!(next(faster.clone(), "a").open(&ticket, at(1)).is_ok());
+        let stricter = next(faster, "b");
+        assert_eq!(stricter.open(&ticket, at(1)), Err(Verdict::Scope));
+        let own = stricter.seal(b"y", at(1)).unwrap();
+        assert!(stricter.open(&own, at(1)).is_ok());
+        assert_eq!(ring.open(&own, at(1)), Err(Verdict::Scope));
     }
 
     #[test]
