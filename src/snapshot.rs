@@ -149,12 +149,30 @@ impl Snapshot {
         for (name, not_after) in names {
             metrics.certificate_not_after(name, *not_after);
         }
+        self.upkeep(metrics);
         let limits = &self.config.limits;
         metrics.limit("connections", limits.connections as u64);
         metrics.limit("request_line", limits.request_line as u64);
         metrics.limit("request_headers", limits.request_headers as u64);
         metrics.limit("request_header_count", limits.request_header_count as u64);
         metrics.limit("h2_streams", u64::from(limits.h2_streams));
+    }
+
+    /// Keeps ticket keys and stored sessions up to date. Blocks on files; to be called every few
+    /// seconds.
+    pub fn upkeep(&self, metrics: &Metrics) {
+        for policy in &self.policies {
+            policy.upkeep();
+        }
+        self.announce_ticket_keys(metrics);
+    }
+
+    fn announce_ticket_keys(&self, metrics: &Metrics) {
+        let keys = self.policies.iter().filter_map(|policy| {
+            let made = policy.ticket_key_made()?;
+            Some((policy.spec().name.clone(), made.into()))
+        });
+        metrics.ticket_keys(keys.collect());
     }
 
     /// The listener called `name`; `None` once a reload has removed it.
@@ -214,16 +232,15 @@ impl Builder<'_> {
     fn policies(&mut self) -> Option<Vec<Arc<TlsPolicy>>> {
         let mut ready = Vec::with_capacity(self.config.policies.len());
         for spec in &self.config.policies {
-            let kept = self.previous.and_then(|previous| {
-                previous
-                    .policies
-                    .iter()
-                    .find(|policy| policy.spec() == spec)
-                    .cloned()
+            // Made anew, because the files that it names may have changed; it takes over what it
+            // can of the last one of its name.
+            let previous = self.previous.and_then(|previous| {
+                let mut policies = previous.policies.iter();
+                policies.find(|policy| policy.spec().name == spec.name)
             });
-            match kept.map_or_else(|| TlsPolicy::new(spec.clone()).map(Arc::new), Ok) {
-                Ok(policy) => ready.push(policy),
-                Err(error) => self.fault(None, &error),
+            match TlsPolicy::new(spec.clone(), previous.map(Arc::as_ref)) {
+                Ok(policy) => ready.push(Arc::new(policy)),
+                Err(error) => self.fault(error.location(spec), &error),
             }
         }
         (ready.len() == self.config.policies.len()).then_some(ready)

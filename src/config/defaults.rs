@@ -37,6 +37,18 @@ pub const MISSING_SNI: SniAction = SniAction::DefaultCertificate;
 /// `tls.NAME.handshake_timeout`
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// `tls.NAME.resumption.lifetime`
+pub const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// `tls.NAME.resumption.tickets`: a browser opens two connections at once.
+pub const TICKETS: usize = 2;
+
+/// `tls.NAME.resumption.rotate`
+pub const ROTATE: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// `tls.NAME.resumption.cache_size`: some 40,000 sessions.
+pub const CACHE_SIZE: usize = 16 << 20;
+
 /// `routes.path`
 pub const PATH: &str = "/";
 
@@ -99,6 +111,23 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Bounds of deadlines: a deadline of 0 would refuse everything.
 pub(super) const DEADLINE: RangeInclusive<Duration> = Duration::from_millis(1)..=YEAR;
+
+/// Bounds of `resumption.lifetime`: RFC 8446 section 4.6.1 permits a week.
+pub(super) const SESSION_LIFETIME_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Bounds of `resumption.rotate`.
+pub(super) const ROTATE_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How often keys may change within a lifetime: each that still opens tickets is kept.
+pub(super) const ROTATIONS: u128 = 64;
+
+/// Bounds of `resumption.tickets`.
+pub(super) const TICKETS_RANGE: RangeInclusive<u64> = 0..=8;
+
+/// Bounds of `resumption.cache_size`.
+pub(super) const CACHE_SIZE_RANGE: RangeInclusive<u64> = 64 << 10..=1 << 40;
 
 /// Bounds of delays.
 pub(super) const DELAY: RangeInclusive<Duration> = Duration::ZERO..=YEAR;

@@ -19,6 +19,7 @@ mod policies;
 mod process;
 mod reading;
 mod references;
+mod resumption;
 mod routes;
 mod table;
 mod upstreams;

@@ -116,7 +116,63 @@ pub struct Policy {
     pub missing_sni: SniAction,
     /// `handshake_timeout`, default 10 s: one deadline from accept to handshake complete.
     pub handshake_timeout: Duration,
+    /// `resumption`
+    pub resumption: Resumption,
 }
+
+/// `resumption` of a policy
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumption {
+    /// `mode`, default [`ResumptionMode::Tickets`]
+    pub mode: ResumptionMode,
+    /// `lifetime`, default 12 h: from the full handshake on, however often the session was resumed
+    /// since. Past it: a full handshake.
+    pub lifetime: Duration,
+    /// `tickets` sent after each TLS 1.3 handshake, default 2, 0 to 8.
+    pub tickets: usize,
+    /// `cache_size` in bytes, default 16 MiB: the session store. Past it: the oldest session goes.
+    pub cache_size: usize,
+}
+
+/// `mode` of resumption, and the keys that one of them needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResumptionMode {
+    /// `tickets`: state is sealed and given to the client (RFC 5077, RFC 8446 section 4.6.1); the
+    /// store serves TLS 1.2 clients that take no tickets.
+    Tickets(TicketKeys),
+    /// `cache`: all state is in the store.
+    Cache,
+    /// `off`: every handshake is a full one.
+    Off,
+}
+
+/// Where the keys of tickets come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TicketKeys {
+    /// `rotate`, default 6 h: made in memory, a new one each time; old ones open tickets as long
+    /// as those live.
+    Rotated(Duration),
+    /// `key_dir`: files, shared by a fleet.
+    Directory(KeyDirectory),
+}
+
+/// `key_dir` and where it is given, which does not count when two are compared: a policy whose
+/// text has moved is the same policy.
+#[derive(Clone, Debug)]
+pub struct KeyDirectory {
+    /// The directory.
+    pub path: PathBuf,
+    /// Where it is given.
+    pub location: Location,
+}
+
+impl PartialEq for KeyDirectory {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for KeyDirectory {}
 
 /// An application protocol (RFC 7301).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,18 +7,14 @@ use super::names::{
     CipherSuite, Group, Impossible, Preset, impossible_group, impossible_suite, impossible_version,
 };
 use super::references::References;
+use super::resumption;
 use super::table::{Named, Table};
 use super::value::Value;
 use super::wording::{quoted, suggestion};
 use crate::report::ProtocolVersion;
 
 /// Keys of policies that are planned.
-const LATER: &[&str] = &[
-    "false_start",
-    "resumption",
-    "client_auth",
-    "certificate_compression",
-];
+const LATER: &[&str] = &["false_start", "client_auth", "certificate_compression"];
 
 const SNI_ACTIONS: &[(&str, SniAction)] = &[
     ("reject", SniAction::Reject),
@@ -53,6 +49,7 @@ fn built_in() -> Policy {
         unknown_sni: defaults::UNKNOWN_SNI,
         missing_sni: defaults::MISSING_SNI,
         handshake_timeout: defaults::HANDSHAKE_TIMEOUT,
+        resumption: resumption::built_in(),
     }
 }
 
@@ -117,6 +114,7 @@ fn policy(name: &str, mut table: Table<'_>) -> Policy {
             defaults::HANDSHAKE_TIMEOUT,
             &DEADLINE,
         ),
+        resumption: resumption::resumption(table.table("resumption")),
     };
     // A list that was refused is reported already and proves nothing about the others.
     if !missing && !refused {

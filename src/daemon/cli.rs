@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
+use super::ticket_key::{self, TicketKeyCommand};
 use super::{check, dev, run};
 
 /// A TLS-terminating reverse proxy that shows you the handshake.
@@ -53,6 +54,9 @@ enum Command {
         #[arg(long, value_name = "ADDR")]
         admin: Option<SocketAddr>,
     },
+    /// Make and rotate ticket keys that several machines share.
+    #[command(subcommand)]
+    TicketKey(TicketKeyCommand),
     /// Print the version.
     Version,
 }
@@ -79,6 +83,7 @@ pub fn main() -> Exit {
         Command::Run { config } => run::run(&config),
         Command::Check { config, no_files } => check::check(&config, no_files),
         Command::Dev { to, listen, admin } => dev::dev(to, listen, admin),
+        Command::TicketKey(command) => ticket_key::ticket_key(&command),
         Command::Version => {
             say(&format!("handfast {}", env!("CARGO_PKG_VERSION")));
             Exit::Ok

@@ -11,6 +11,8 @@ mod run;
 mod runtime;
 mod shutdown;
 mod signals;
+mod ticket_key;
+mod upkeep;
 
 pub use cli::main;
 pub use exit::Exit;

@@ -13,6 +13,7 @@ use super::reload::{Listeners, ReloadError};
 use super::runtime;
 use super::shutdown::shutdown;
 use super::signals::{Request, Signals};
+use super::upkeep::upkeep;
 use crate::admin::{AdminState, Readiness};
 use crate::config::{self, Loaded};
 use crate::server::{ServerContext, bind};
@@ -108,6 +109,7 @@ async fn serve(
     if let Err(error) = listeners.begin(&loaded.config) {
         return failed(&error);
     }
+    tokio::spawn(upkeep(context.clone()));
     readiness.ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     if let Err(error) = ready(&telemetry) {

@@ -41,6 +41,8 @@ pub struct HandshakeReport {
     pub alpn: Option<&'static str>,
     /// What became of the offer to resume.
     pub resumption: Resumption,
+    /// The age of the session that was resumed, counted from its full handshake.
+    pub session_age: Option<Duration>,
     /// What became of False Start.
     pub false_start: FalseStart,
     /// The JA4 fingerprint of the ClientHello, once it is computed.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::exposition::{Exposition, Format, Kind};
 use super::listener_metrics::{self, HandshakeTotals, ListenerMetrics};
@@ -40,6 +41,7 @@ struct Handles {
     upstreams: BTreeMap<Arc<str>, Arc<UpstreamMetrics>>,
     limits: BTreeMap<&'static str, u64>,
     certificates: BTreeMap<Arc<str>, i64>,
+    ticket_keys: BTreeMap<Arc<str>, SystemTime>,
 }
 
 impl Metrics {
@@ -86,6 +88,12 @@ impl Metrics {
     /// on a certificate that is no longer served would never go away.
     pub fn retain_certificates(&self, keep: impl Fn(&str) -> bool) {
         self.handles().certificates.retain(|name, _| keep(name));
+    }
+
+    /// `tls_ticket_key_age_seconds{policy}`: when the key that seals tickets was made, of every
+    /// policy that has one.
+    pub fn ticket_keys(&self, made: BTreeMap<Arc<str>, SystemTime>) {
+        self.handles().ticket_keys = made;
     }
 
     /// `config_reloads_total{result}`.
@@ -167,6 +175,18 @@ impl Metrics {
             |family| {
                 for (certificate, not_after) in &handles.certificates {
                     family.sample(&[("certificate", certificate)], not_after);
+                }
+            },
+        );
+        let now = SystemTime::now();
+        out.family(
+            "tls_ticket_key_age_seconds",
+            Kind::Gauge,
+            "The age of the key that seals session tickets.",
+            |family| {
+                for (policy, made) in &handles.ticket_keys {
+                    let age = now.duration_since(*made).unwrap_or_default();
+                    family.sample(&[("policy", policy)], age.as_secs());
                 }
             },
         );

@@ -32,6 +32,7 @@ pub(crate) fn complete() -> HandshakeReport {
         server_name_label: ServerNameLabel::Configured("*.example.com".into()),
         alpn: Some("h2"),
         resumption: Resumption::NotOffered,
+        session_age: None,
         false_start: FalseStart::NotApplicable,
         ja4: None,
         rtt: Some(Duration::from_micros(1100)),

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::work::{self, SessionFacts};
+use super::work::{self, SessionContext, SessionFacts};
 use crate::report::{Part, Parts, Phase, PhaseKind, Phases};
 
 /// The stopwatch of one handshake.
@@ -18,6 +18,7 @@ pub(super) struct Clock {
     phases: Phases,
     parts: Parts,
     sessions: SessionFacts,
+    session: SessionContext,
 }
 
 /// What the time since the last reading belongs to.
@@ -39,6 +40,7 @@ impl Clock {
             phases: Phases::default(),
             parts: Parts::default(),
             sessions: SessionFacts::default(),
+            session: SessionContext::default(),
         }
     }
 
@@ -47,6 +49,11 @@ impl Clock {
         match self.running {
             Running::Phase(phase) | Running::Work(phase) => phase,
         }
+    }
+
+    /// The client said in its ClientHello whether it takes tickets in TLS 1.2.
+    pub(super) const fn client_takes_tickets(&mut self, takes: bool) {
+        self.session.takes_tickets = takes;
     }
 
     /// What the ticketer and the session store saw.
@@ -68,7 +75,7 @@ impl Clock {
     /// rustls gets a record: from now on time belongs to `phase`, less what hooks claim.
     pub(super) fn hand_over(&mut self, phase: Phase, now: Instant) {
         self.charge(now);
-        work::begin();
+        work::begin(self.session);
         self.running = Running::Work(phase);
     }
 
@@ -104,6 +111,9 @@ impl Clock {
         let work = work::take();
         self.parts.merge(&work.parts);
         self.sessions.merge(work.sessions);
+        // We sign in full handshakes only: then a session that opened was not used after all.
+        let full = work.parts.nanos(Part::Sign) > 0;
+        self.session.began = work.session.began.filter(|_| !full);
         if phase != Phase::ClientFinished {
             self.phases.add(phase, elapsed);
             return;

@@ -13,12 +13,13 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::rustls::{self, ServerConnection};
 use tokio_rustls::server::TlsStream;
 
+use super::alert;
 use super::diagnosis::{self, Scene};
 use super::first_flight::{FirstFlight, looks_like_http};
 use super::hello::ClientHello;
 use super::record::{FirstRequest, RecordIo};
 use super::sites::{Choice, Site, Sites};
-use super::{alert, work::SessionFacts};
+use super::work::{SessionFacts, Verdict};
 use crate::config::{Alpn, CipherSuite, Group};
 use crate::deadline::Deadline;
 use crate::report::{
@@ -169,6 +170,11 @@ where
         }
     };
     if let Some(handshake) = start.io.handshake() {
+        let takes_tickets = facts
+            .hello
+            .as_ref()
+            .is_some_and(|hello| hello.takes_tickets);
+        handshake.clock.client_takes_tickets(takes_tickets);
         handshake.begin_server_flight();
     }
     match start
@@ -330,6 +336,9 @@ impl Facts<'_> {
             server_name_label: self.label.clone(),
             alpn: alpn.map(Alpn::name),
             resumption: resumption(self.hello.as_ref(), server.version, kind, sessions),
+            session_age: sessions
+                .age
+                .filter(|_| kind == Some(HandshakeKind::Resumed)),
             false_start,
             ja4: None,
             rtt: None,
@@ -405,15 +414,14 @@ fn resumption(
         // A client that offers TLS 1.3 sends a random session ID for middleboxes.
         _ => hello.ticket || (!hello.session_id.is_empty() && hello.supported_versions.is_none()),
     });
-    if !offered {
-        return Resumption::NotOffered;
-    }
-    if sessions.ticket_opened || sessions.store_hit {
-        Resumption::Rejected
-    } else if sessions.ticket_refused {
-        Resumption::UnknownKey
-    } else {
-        Resumption::CacheMiss
+    match sessions.verdict {
+        Some(Verdict::Opened) => Resumption::Rejected,
+        Some(Verdict::Expired) => Resumption::Expired,
+        Some(Verdict::Scope) => Resumption::Scope,
+        Some(Verdict::Corrupt) => Resumption::Corrupt,
+        Some(Verdict::UnknownKey) => Resumption::UnknownKey,
+        Some(Verdict::CacheMiss) | None if offered => Resumption::CacheMiss,
+        Some(Verdict::CacheMiss) | None => Resumption::NotOffered,
     }
 }
 
@@ -442,7 +450,9 @@ mod tests {
     use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
     use super::*;
-    use crate::config::{CertificatePair, PemSource, Policy, SniAction};
+    use crate::config::{
+        CertificatePair, PemSource, Policy, ResumptionMode, SniAction, TicketKeys,
+    };
     use crate::report::Phase;
     use crate::tls::{LoadedCertificate, TlsPolicy};
 
@@ -474,9 +484,15 @@ mod tests {
                 unknown_sni: SniAction::Reject,
                 missing_sni: SniAction::DefaultCertificate,
                 handshake_timeout: Duration::from_secs(5),
+                resumption: crate::config::Resumption {
+                    mode: ResumptionMode::Tickets(TicketKeys::Rotated(Duration::from_secs(60))),
+                    lifetime: Duration::from_secs(60),
+                    tickets: 2,
+                    cache_size: 1 << 20,
+                },
             };
             change(&mut spec);
-            let policy = Arc::new(TlsPolicy::new(spec).unwrap());
+            let policy = Arc::new(TlsPolicy::new(spec, None).unwrap());
             let site = Arc::new(Site::new(certificate.clone(), policy.clone()).unwrap());
             let mut sites = Sites::new(site.clone(), policy);
             for name in certificate.names() {

@@ -35,6 +35,8 @@ pub struct ClientHello {
     pub alpn: Option<Vec<Vec<u8>>>,
     /// Whether a session ticket was offered (RFC 5077): present and not empty.
     pub ticket: bool,
+    /// Whether tickets are taken (RFC 5077): the extension is present, empty or not.
+    pub takes_tickets: bool,
     /// Whether a pre-shared key was offered (RFC 8446 section 4.2.11).
     pub pre_shared_key: bool,
     /// Whether early data was announced.
@@ -195,7 +197,10 @@ impl ClientHello {
             }
             16 => self.alpn = Some(alpn(body).ok_or(Malformed("ALPN"))?),
             23 => self.extended_master_secret = true,
-            35 => self.ticket = !body.is_empty(),
+            35 => {
+                self.takes_tickets = true;
+                self.ticket = !body.is_empty();
+            }
             41 => self.pre_shared_key = true,
             42 => self.early_data = true,
             43 => {

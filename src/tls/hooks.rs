@@ -10,7 +10,6 @@ use tokio_rustls::rustls::crypto::{
 };
 use tokio_rustls::rustls::ffdhe_groups::FfdheGroup;
 use tokio_rustls::rustls::pki_types::SubjectPublicKeyInfoDer;
-use tokio_rustls::rustls::server::{ProducesTickets, StoresServerSessions};
 use tokio_rustls::rustls::sign::{Signer, SigningKey};
 use tokio_rustls::rustls::{
     Error, NamedGroup, ProtocolVersion, SignatureAlgorithm, SignatureScheme,
@@ -131,64 +130,5 @@ impl Signer for TimedSigner {
 
     fn scheme(&self) -> SignatureScheme {
         self.0.scheme()
-    }
-}
-
-/// A ticketer that times sealing and opening, and notes which tickets opened.
-#[derive(Debug)]
-pub(super) struct TimedTicketer(pub(super) Arc<dyn ProducesTickets>);
-
-impl ProducesTickets for TimedTicketer {
-    fn enabled(&self) -> bool {
-        self.0.enabled()
-    }
-
-    fn lifetime(&self) -> u32 {
-        self.0.lifetime()
-    }
-
-    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        timed(Part::Ticket, || self.0.encrypt(plain))
-    }
-
-    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        let plain = timed(Part::Ticket, || self.0.decrypt(cipher));
-        note(|work| match plain {
-            Some(_) => work.sessions.ticket_opened = true,
-            None => work.sessions.ticket_refused = true,
-        });
-        plain
-    }
-}
-
-/// A session store that times look-ups, and notes which of them hit.
-#[derive(Debug)]
-pub(super) struct TimedStore(pub(super) Arc<dyn StoresServerSessions>);
-
-impl TimedStore {
-    fn noted(found: Option<Vec<u8>>) -> Option<Vec<u8>> {
-        note(|work| match found {
-            Some(_) => work.sessions.store_hit = true,
-            None => work.sessions.store_missed = true,
-        });
-        found
-    }
-}
-
-impl StoresServerSessions for TimedStore {
-    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        timed(Part::Ticket, || self.0.put(key, value))
-    }
-
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        Self::noted(timed(Part::Ticket, || self.0.get(key)))
-    }
-
-    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        Self::noted(timed(Part::Ticket, || self.0.take(key)))
-    }
-
-    fn can_cache(&self) -> bool {
-        self.0.can_cache()
     }
 }

@@ -3,52 +3,91 @@
 use std::sync::Arc;
 
 use tokio_rustls::rustls;
-use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
-use tokio_rustls::rustls::server::{
-    ProducesTickets, ServerConfig, ServerSessionMemoryCache, StoresServerSessions,
-};
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::server::ServerConfig;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::certificates::{LoadedCertificate, PairResolver};
-use super::hooks::{TimedStore, TimedTicketer};
 use super::provider::provider;
-use crate::config::Policy;
+use super::resumption::Sessions;
+use super::scope::Scope;
+use super::ticket_ring::TicketKeyError;
+use super::timestamp::Timestamp;
+use crate::config::{Location, Policy, ResumptionMode, TicketKeys};
 use crate::report::ProtocolVersion;
 
 /// A policy with its provider, its ticket keys and its session store.
 ///
-/// Each policy has keys and a store of its own, so that a session made under one policy never
-/// resumes under another (CVE-2025-23419). They live as long as this value: a snapshot takes it
-/// over from the last one while the policy's spec is unchanged.
+/// Keys and store belong to one [`Scope`], so that a session made under one policy never resumes
+/// under another (CVE-2025-23419), even where both read their keys from one directory. They
+/// outlive this value: after a reload the policy of this name takes them over.
 #[derive(Debug)]
 pub struct TlsPolicy {
     spec: Policy,
     provider: Arc<CryptoProvider>,
-    ticketer: Arc<dyn ProducesTickets>,
-    sessions: Arc<dyn StoresServerSessions>,
+    sessions: Arc<Sessions>,
 }
 
-/// Session IDs of TLS 1.2 that are kept for clients without tickets; the oldest go first. About
-/// 300 bytes each.
-const SESSIONS: usize = 4096;
+/// Why a policy cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// Its ticket keys.
+    #[error("the ticket keys cannot be used")]
+    TicketKeys(#[from] TicketKeyError),
+}
 
-/// TLS 1.3 tickets sent after each full handshake: a browser opens two connections at once.
-const TLS13_TICKETS: usize = 2;
+impl PolicyError {
+    /// Where `spec` names what is at fault.
+    #[must_use]
+    pub const fn location(&self, spec: &Policy) -> Option<Location> {
+        match (self, &spec.resumption.mode) {
+            (
+                Self::TicketKeys(TicketKeyError::Directory(_)),
+                ResumptionMode::Tickets(TicketKeys::Directory(directory)),
+            ) => Some(directory.location),
+            (Self::TicketKeys(_), _) => None,
+        }
+    }
+}
 
 impl TlsPolicy {
-    /// Makes `spec` ready, with new ticket keys and an empty store.
+    /// Makes `spec` ready. Ticket keys and stored sessions are taken over from `previous`, the
+    /// policy of this name before a reload; none resumes that `spec` does not permit.
     ///
     /// # Errors
-    /// rustls's own; the system may have no randomness for ticket keys.
-    pub fn new(spec: Policy) -> Result<Self, rustls::Error> {
+    /// What is wrong with the files that it names; the system may have no randomness.
+    pub fn new(spec: Policy, previous: Option<&Self>) -> Result<Self, PolicyError> {
         let provider = provider(&spec.cipher_suites, &spec.groups);
-        let ticketer = aws_lc_rs::Ticketer::new()?;
+        let scope = Scope::of(&spec);
+        let kept = previous.map(|previous| &previous.sessions);
+        let kept = kept.filter(|sessions| sessions.serve(&spec.resumption, &scope));
+        let sessions = match kept {
+            Some(sessions) => {
+                sessions.check()?;
+                sessions.clone()
+            }
+            None => {
+                let previous = previous.map(|previous| &*previous.sessions);
+                Arc::new(Sessions::new(spec.resumption.clone(), scope, previous)?)
+            }
+        };
         Ok(Self {
             spec,
             provider,
-            ticketer: Arc::new(TimedTicketer(ticketer)),
-            sessions: Arc::new(TimedStore(ServerSessionMemoryCache::new(SESSIONS))),
+            sessions,
         })
+    }
+
+    /// When the key that seals tickets was made; `None` without tickets.
+    #[must_use]
+    pub fn ticket_key_made(&self) -> Option<Timestamp> {
+        self.sessions.newest_key()
+    }
+
+    /// Changes ticket keys if it is time, reads them again from their directory, and forgets
+    /// sessions that are over. Blocks on files; to be called every few seconds.
+    pub fn upkeep(&self) {
+        self.sessions.upkeep(&self.spec.name);
     }
 
     /// The policy's spec.
@@ -87,9 +126,9 @@ impl TlsPolicy {
             .collect();
         // The order of `cipher_suites` is the server's.
         config.ignore_client_order = true;
-        config.ticketer = self.ticketer.clone();
+        config.ticketer = self.sessions.clone();
         config.session_storage = self.sessions.clone();
-        config.send_tls13_tickets = TLS13_TICKETS;
+        config.send_tls13_tickets = self.sessions.tickets();
         Ok(Arc::new(config))
     }
 }

@@ -8,63 +8,103 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use super::timestamp::Timestamp;
 use crate::report::{Part, Parts};
 
 /// The work done since the last [`begin`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Work {
     /// Time by part; [`Part::Other`] stays empty here, it is the rest.
     pub(super) parts: Parts,
     /// Whether a key agreement was completed: marks the ClientKeyExchange of TLS 1.2.
     pub(super) key_agreed: bool,
-    /// What the ticketer and the session store were asked and answered.
+    /// What became of the sessions that were offered.
     pub(super) sessions: SessionFacts,
+    /// What sessions that are made now depend on.
+    pub(super) session: SessionContext,
+    /// Tickets that were looked at.
+    pub(super) tickets: u8,
 }
 
-/// What the ticketer and the session store saw of a handshake.
+/// What became of the sessions that a handshake offered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SessionFacts {
-    /// A ticket came that did not open.
-    pub(super) ticket_refused: bool,
-    /// A ticket came and opened.
-    pub(super) ticket_opened: bool,
-    /// The store was asked and had nothing.
-    pub(super) store_missed: bool,
-    /// The store was asked and had the session.
-    pub(super) store_hit: bool,
+    /// The verdict on the one that came furthest; `None` when none was looked at.
+    pub(super) verdict: Option<Verdict>,
+    /// The age of the one that opened.
+    pub(super) age: Option<Duration>,
+}
+
+/// What became of one session that was offered: the further down, the further it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verdict {
+    /// The store has no such session.
+    CacheMiss,
+    /// The ticket was sealed with a key that is not ours, or not any more.
+    UnknownKey,
+    /// The ticket is not what its key sealed.
+    Corrupt,
+    /// The ticket is of another policy.
+    Scope,
+    /// The session is past its lifetime.
+    Expired,
+    /// Here it is; whether it fits the handshake is for rustls to say.
+    Opened,
+}
+
+/// What hooks need to know of the connection whose record is worked on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SessionContext {
+    /// Whether the client takes tickets in TLS 1.2 (RFC 5077).
+    pub(super) takes_tickets: bool,
+    /// When the full handshake was whose session this one resumes.
+    pub(super) began: Option<Timestamp>,
 }
 
 impl SessionFacts {
+    /// Adds a verdict.
+    pub(super) fn saw(&mut self, verdict: Verdict) {
+        self.verdict = self.verdict.max(Some(verdict));
+    }
+
     /// Adds what was seen later.
     pub(super) fn merge(&mut self, later: Self) {
-        self.ticket_refused |= later.ticket_refused;
-        self.ticket_opened |= later.ticket_opened;
-        self.store_missed |= later.store_missed;
-        self.store_hit |= later.store_hit;
+        self.verdict = self.verdict.max(later.verdict);
+        self.age = later.age.or(self.age);
     }
 }
 
+const NOTHING: Work = Work {
+    parts: Parts::ZERO,
+    key_agreed: false,
+    sessions: SessionFacts {
+        verdict: None,
+        age: None,
+    },
+    session: SessionContext {
+        takes_tickets: false,
+        began: None,
+    },
+    tickets: 0,
+};
+
 thread_local! {
-    static WORK: Cell<Work> = const { Cell::new(Work {
-        parts: Parts::ZERO,
-        key_agreed: false,
-        sessions: SessionFacts {
-            ticket_refused: false,
-            ticket_opened: false,
-            store_missed: false,
-            store_hit: false,
-        },
-    }) };
+    static WORK: Cell<Work> = const { Cell::new(NOTHING) };
 }
 
-/// Forgets all work: a record is about to be handed over.
-pub(super) fn begin() {
-    WORK.set(Work::default());
+/// Forgets all work: a record of the connection with `session` is about to be handed over.
+pub(super) fn begin(session: SessionContext) {
+    WORK.set(Work { session, ..NOTHING });
 }
 
 /// Takes the work since [`begin`].
 pub(super) fn take() -> Work {
-    WORK.take()
+    WORK.replace(NOTHING)
+}
+
+/// What sessions that are made now depend on.
+pub(super) fn session() -> SessionContext {
+    WORK.get().session
 }
 
 /// Runs `f` and adds its time to `part`.
@@ -93,7 +133,7 @@ mod tests {
     #[test]
     fn work_is_what_happened_since_begin() {
         timed(Part::Sign, || std::hint::black_box(1));
-        begin();
+        begin(SessionContext::default());
         timed(Part::Ticket, || std::hint::black_box(1));
         note(|work| work.key_agreed = true);
         let work = take();

@@ -20,6 +20,7 @@ mod limits;
 mod load;
 mod phases;
 mod reload;
+mod resumption;
 mod server_name;
 mod shutdown;
 mod streams;

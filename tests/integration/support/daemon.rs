@@ -29,28 +29,33 @@ pub(crate) struct Daemon {
     stdout: Log,
     stderr: Log,
     addresses: HashMap<String, SocketAddr>,
-    _turn: Turn,
+    _turn: Option<Turn>,
 }
 
 impl Daemon {
     /// `handfast run` beside other tests.
     pub(crate) fn run(settings: &Settings) -> Self {
-        Self::launch(settings, Turn::shared(), "")
+        Self::launch(settings, Some(Turn::shared()), "")
+    }
+
+    /// A second `handfast run` in the same test, which must not outlive this one.
+    pub(crate) fn run_beside(&self, settings: &Settings) -> Self {
+        Self::launch(settings, None, "")
     }
 
     /// `handfast run` while no other test runs.
     pub(crate) fn run_alone(settings: &Settings) -> Self {
-        Self::launch(settings, Turn::alone(), "")
+        Self::launch(settings, Some(Turn::alone()), "")
     }
 
     /// `handfast run` after the shell command `before`, while no other test runs.
     pub(crate) fn run_after(settings: &Settings, before: &str) -> Self {
-        Self::launch(settings, Turn::alone(), before)
+        Self::launch(settings, Some(Turn::alone()), before)
     }
 
     /// `handfast dev` on ports of its own, with these arguments.
     pub(crate) fn dev(args: &[&str]) -> Self {
-        let turn = Turn::shared();
+        let turn = Some(Turn::shared());
         let dir = TempDir::new().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_handfast"));
         command
@@ -60,7 +65,7 @@ impl Daemon {
         Self::spawn(command, dir, turn)
     }
 
-    fn launch(settings: &Settings, turn: Turn, before: &str) -> Self {
+    fn launch(settings: &Settings, turn: Option<Turn>, before: &str) -> Self {
         let dir = TempDir::new().unwrap();
         certs().write(dir.path());
         let file = dir.path().join("handfast.toml");
@@ -83,7 +88,7 @@ impl Daemon {
         daemon
     }
 
-    fn spawn(mut command: Command, dir: TempDir, turn: Turn) -> Self {
+    fn spawn(mut command: Command, dir: TempDir, turn: Option<Turn>) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
