@@ -1,5 +1,6 @@
 //! `[tls.NAME]`: versions, cipher suites, groups and the rest of a TLS policy.
 
+use super::client_auth::client_auth;
 use super::defaults::{self, DEADLINE};
 use super::diagnostic::Diagnostic;
 use super::model::{Alpn, Policy, SniAction};
@@ -13,12 +14,7 @@ use super::wording::{quoted, suggestion};
 use crate::report::ProtocolVersion;
 
 /// Keys of policies that are planned.
-const LATER: &[&str] = &[
-    "false_start",
-    "resumption",
-    "client_auth",
-    "certificate_compression",
-];
+const LATER: &[&str] = &["false_start", "resumption", "certificate_compression"];
 
 const SNI_ACTIONS: &[(&str, SniAction)] = &[
     ("reject", SniAction::Reject),
@@ -53,6 +49,7 @@ fn built_in() -> Policy {
         unknown_sni: defaults::UNKNOWN_SNI,
         missing_sni: defaults::MISSING_SNI,
         handshake_timeout: defaults::HANDSHAKE_TIMEOUT,
+        client_auth: None,
     }
 }
 
@@ -117,6 +114,7 @@ fn policy(name: &str, mut table: Table<'_>) -> Policy {
             defaults::HANDSHAKE_TIMEOUT,
             &DEADLINE,
         ),
+        client_auth: client_auth(&mut table),
     };
     // A list that was refused is reported already and proves nothing about the others.
     if !missing && !refused {

@@ -89,6 +89,7 @@ pub(super) async fn serve(
                 stream,
                 alpn,
                 report,
+                ..
             } = established;
             let server_name = report.server_name.clone();
             context.telemetry.handshake(&listener.metrics, report);

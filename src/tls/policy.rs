@@ -5,14 +5,16 @@ use std::sync::Arc;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::server::{
-    ProducesTickets, ServerConfig, ServerSessionMemoryCache, StoresServerSessions,
+    NoServerSessionStorage, ProducesTickets, ServerConfig, ServerSessionMemoryCache,
+    StoresServerSessions,
 };
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::certificates::{LoadedCertificate, PairResolver};
+use super::client_auth::{ClientAuthError, ClientVerifier};
 use super::hooks::{TimedStore, TimedTicketer};
 use super::provider::provider;
-use crate::config::Policy;
+use crate::config::{ClientAuthMode, Policy};
 use crate::report::ProtocolVersion;
 
 /// A policy with its provider, its ticket keys and its session store.
@@ -26,6 +28,18 @@ pub struct TlsPolicy {
     provider: Arc<CryptoProvider>,
     ticketer: Arc<dyn ProducesTickets>,
     sessions: Arc<dyn StoresServerSessions>,
+    clients: Option<Arc<ClientVerifier>>,
+}
+
+/// Why a policy cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// A file of `client_auth`.
+    #[error(transparent)]
+    ClientAuth(#[from] ClientAuthError),
+    /// rustls's own; the system may have no randomness for ticket keys.
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
 }
 
 /// Session IDs of TLS 1.2 that are kept for clients without tickets; the oldest go first. About
@@ -36,11 +50,16 @@ const SESSIONS: usize = 4096;
 const TLS13_TICKETS: usize = 2;
 
 impl TlsPolicy {
-    /// Makes `spec` ready, with new ticket keys and an empty store.
+    /// Makes `spec` ready, with new ticket keys and an empty store. Reads the files of
+    /// `client_auth`.
     ///
     /// # Errors
-    /// rustls's own; the system may have no randomness for ticket keys.
-    pub fn new(spec: Policy) -> Result<Self, rustls::Error> {
+    /// See [`PolicyError`].
+    pub fn new(spec: Policy) -> Result<Self, PolicyError> {
+        let clients = match &spec.client_auth {
+            Some(spec) => Some(Arc::new(ClientVerifier::load(spec)?)),
+            None => None,
+        };
         let provider = provider(&spec.cipher_suites, &spec.groups);
         let ticketer = aws_lc_rs::Ticketer::new()?;
         Ok(Self {
@@ -48,6 +67,7 @@ impl TlsPolicy {
             provider,
             ticketer: Arc::new(TimedTicketer(ticketer)),
             sessions: Arc::new(TimedStore(ServerSessionMemoryCache::new(SESSIONS))),
+            clients,
         })
     }
 
@@ -55,6 +75,51 @@ impl TlsPolicy {
     #[must_use]
     pub const fn spec(&self) -> &Policy {
         &self.spec
+    }
+
+    /// Whether a new policy of the same spec would be the same: the files of `client_auth` have
+    /// not changed.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.clients.as_ref().is_none_or(|it| it.is_current())
+    }
+
+    /// Whether a connection made under this policy may carry requests for names of `other`: both
+    /// are the same policy, before and after a reload maybe, and the reload has not changed which
+    /// clients it accepts.
+    #[must_use]
+    pub fn serves_names_of(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || (self.spec.name == other.spec.name
+                && match (&self.clients, &other.clients) {
+                    (None, None) => true,
+                    (Some(ours), Some(theirs)) => ours.accepts_the_same(theirs),
+                    _ => false,
+                })
+    }
+
+    /// Whether no client without a certificate gets through.
+    #[must_use]
+    pub fn requires_certificate(&self) -> bool {
+        let spec = self.spec.client_auth.as_ref();
+        spec.is_some_and(|spec| spec.mode == ClientAuthMode::Required)
+    }
+
+    /// The same policy with the same sessions, and another verifier.
+    #[cfg(test)]
+    pub(super) fn with_clients(&self, clients: ClientVerifier) -> Self {
+        Self {
+            spec: self.spec.clone(),
+            provider: self.provider.clone(),
+            ticketer: self.ticketer.clone(),
+            sessions: self.sessions.clone(),
+            clients: Some(Arc::new(clients)),
+        }
+    }
+
+    /// What verifies client certificates; `None` where none are asked for.
+    pub(super) const fn clients(&self) -> Option<&Arc<ClientVerifier>> {
+        self.clients.as_ref()
     }
 
     /// The rustls configuration for one certificate under this policy.
@@ -75,10 +140,13 @@ impl TlsPolicy {
             })
             .collect();
         let resolver = PairResolver::new(certificate, self.spec.cipher_suites.clone());
-        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
-            .with_protocol_versions(&versions)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(resolver));
+        let builder = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&versions)?;
+        let mut config = match &self.clients {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
+        }
+        .with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = self
             .spec
             .alpn
@@ -87,9 +155,15 @@ impl TlsPolicy {
             .collect();
         // The order of `cipher_suites` is the server's.
         config.ignore_client_order = true;
-        config.ticketer = self.ticketer.clone();
-        config.session_storage = self.sessions.clone();
-        config.send_tls13_tickets = TLS13_TICKETS;
+        if self.clients.as_ref().is_none_or(|it| it.resumes()) {
+            config.ticketer = self.ticketer.clone();
+            config.session_storage = self.sessions.clone();
+            config.send_tls13_tickets = TLS13_TICKETS;
+        } else {
+            // rustls's ticketer makes none by default, its store would keep sessions.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         Ok(Arc::new(config))
     }
 }
