@@ -22,6 +22,9 @@ pub(super) enum ProxyError {
     /// A field that decides over the message is missing, ambiguous or not supported.
     #[error("the request's fields are not valid")]
     Fields(#[source] FieldError),
+    /// The host has another TLS policy than the connection (RFC 9110 section 15.5.20).
+    #[error("the host has another tls policy than the connection")]
+    Misdirected,
     /// No route matches.
     #[error("no route matches")]
     NoRoute,
@@ -45,6 +48,7 @@ impl ProxyError {
                 FieldError::Expect => StatusCode::EXPECTATION_FAILED,
                 FieldError::ContentLength => StatusCode::BAD_REQUEST,
             },
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Body(RequestBodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(RequestBodyError::Idle) => StatusCode::REQUEST_TIMEOUT,
@@ -68,6 +72,7 @@ impl ProxyError {
             Self::Fields(FieldError::TransferEncoding) => "transfer_encoding",
             Self::Fields(FieldError::Expect) => "expectation",
             Self::Fields(FieldError::ContentLength) => "content_length",
+            Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::Body(error) => body_reason(*error),
             Self::Upstream(error) => match error.failure() {
@@ -80,7 +85,7 @@ impl ProxyError {
     /// Whether the connection is not to be trusted with another request: where the message ends
     /// is in doubt, or its rest is not wanted. Streams of HTTP/2 end apart.
     pub(super) const fn closes(&self) -> bool {
-        !matches!(self, Self::NoRoute | Self::Upstream(_))
+        !matches!(self, Self::Misdirected | Self::NoRoute | Self::Upstream(_))
     }
 }
 
