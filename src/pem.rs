@@ -1,11 +1,13 @@
-//! Certificates and keys as PEM; the only user of rustls-pemfile.
+//! Certificates, keys and revocation lists as PEM; the only user of rustls-pemfile.
 //!
 //! rustls-pemfile is archived (RUSTSEC-2025-0134) and a thin wrapper over `rustls-pki-types`; it
 //! was asked for by name, so it is kept in this one file. The replacement is
 //! `rustls_pki_types::pem::PemObject`.
 
 use rustls_pemfile::Item;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
+};
 
 /// Why PEM text is not what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +23,9 @@ pub enum PemError {
     /// No certificate in a chain file.
     #[error("has no certificate (`BEGIN CERTIFICATE`)")]
     NoCertificate,
+    /// No revocation list in a CRL file.
+    #[error("has no revocation list (`BEGIN X509 CRL`)")]
+    NoCrl,
     /// A key, but no certificate, in a chain file.
     #[error("has a private key and no certificate: are `chain` and `key` swapped?")]
     KeyInsteadOfChain,
@@ -56,6 +61,24 @@ pub fn load_chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError>
         (true, true) => Err(PemError::KeyInsteadOfChain),
         (true, false) => Err(PemError::NoCertificate),
     }
+}
+
+/// Reads all revocation lists, in order.
+///
+/// # Errors
+/// What the text is instead.
+pub fn load_crls(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
+    let lists: Vec<_> = items(text)?
+        .into_iter()
+        .filter_map(|item| match item {
+            Item::Crl(list) => Some(list),
+            _ => None,
+        })
+        .collect();
+    if lists.is_empty() {
+        return Err(PemError::NoCrl);
+    }
+    Ok(lists)
 }
 
 /// Reads the first private key: PKCS #1, PKCS #8 or SEC 1.
@@ -133,6 +156,7 @@ mod tests {
             Err(PemError::ChainInsteadOfKey)
         ));
         assert!(matches!(load_chain(b""), Err(PemError::NoCertificate)));
+        assert!(matches!(load_crls(chain.as_bytes()), Err(PemError::NoCrl)));
         assert!(matches!(load_key(b"hello\n"), Err(PemError::NoKey)));
         assert!(matches!(load_key(&[0x30, 0x82, 1, 2]), Err(PemError::Der)));
         let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::config::{
-    CertificateId, Config, Diagnostic, Diagnostics, ListenerMode, Loaded, Location, PemSource,
-    PolicyId, RouteId, UpstreamId,
+    Certificate, CertificateId, Config, Diagnostic, Diagnostics, Listener, ListenerMode, Loaded,
+    Location, PemSource, PolicyId, RouteId, UpstreamId,
 };
+use crate::host::HostPattern;
 use crate::route::RouteTable;
 use crate::telemetry::{ListenerMetrics, Metrics, RequestMetrics};
 use crate::tls::{LoadedCertificate, Site, Sites, TlsPolicy};
@@ -34,6 +35,8 @@ pub struct Snapshot {
     clusters: Vec<Arc<Cluster>>,
     requests: Vec<Vec<Arc<RequestMetrics>>>,
     certificates: Vec<(Arc<str>, i64)>,
+    /// Whether any policy lets no client without a certificate through.
+    guards: bool,
 }
 
 /// What a connection needs of its listener; kept by the connection for its life.
@@ -109,7 +112,9 @@ impl Snapshot {
             })
             .collect();
         let routes = RouteTable::new(&config.routes);
+        let guards = policies.iter().any(|policy| policy.requires_certificate());
         Ok(Self {
+            guards,
             config,
             routes,
             listeners,
@@ -139,6 +144,7 @@ impl Snapshot {
             clusters,
             requests,
             certificates: Vec::new(),
+            guards: false,
         }
     }
 
@@ -183,6 +189,39 @@ impl Snapshot {
             .find(|listener| *listener.name == *name)
     }
 
+    /// Whether a request for `host` (normalised; empty is the server name's) came to the wrong
+    /// connection: one of `listener` that was made under `policy`, or without TLS.
+    ///
+    /// A connection serves the names of its own policy. A name that only clients with a certificate
+    /// reach, at whichever listener has it, is not reached at one that does not have it, nor without
+    /// TLS.
+    #[must_use]
+    pub fn is_misdirected(&self, listener: &str, policy: Option<&TlsPolicy>, host: &str) -> bool {
+        if host.is_empty() {
+            return false;
+        }
+        let serves = |named: &TlsPolicy| policy.is_some_and(|own| own.serves_names_of(named));
+        if policy.is_some()
+            && let Some(sites) = self.listener(listener).and_then(|it| it.sites.as_ref())
+        {
+            if !serves(sites.policy_of(host)) {
+                return true;
+            }
+            if sites.policy_named(host).is_some() {
+                return false;
+            }
+        }
+        if !self.guards {
+            return false;
+        }
+        let mut named = self
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.sites.as_ref()?.policy_named(host))
+            .peekable();
+        named.peek().is_some() && named.all(|it| it.requires_certificate() && !serves(it))
+    }
+
     /// The upstream at `id`.
     #[must_use]
     pub fn cluster(&self, id: UpstreamId) -> &Arc<Cluster> {
@@ -205,6 +244,25 @@ impl Snapshot {
         let index = self.config.upstreams.iter().position(|own| own == spec)?;
         self.clusters.get(index).cloned()
     }
+}
+
+/// Two certificates of a listener have a name in common and different policies: which one holds
+/// for the name would depend on their order.
+fn conflict(
+    certificate: &Certificate,
+    name: &HostPattern,
+    first: &TlsPolicy,
+    second: &TlsPolicy,
+    listener: &Listener,
+) -> Diagnostic {
+    let (first, second) = (&first.spec().name, &second.spec().name);
+    let message = format!(
+        "the certificate `{}` would put `{name}` under the tls policy `{second}`; another \
+         certificate of the listener `{}` has it under `{first}`",
+        certificate.name, listener.name
+    );
+    let help = "give both the same `tls`, or leave the name out of one with `names`";
+    Diagnostic::at(certificate.location, message).help(help)
 }
 
 struct Builder<'a> {
@@ -276,12 +334,9 @@ impl Builder<'_> {
                 ListenerMode::Tls {
                     policy,
                     certificates: ids,
-                } => match self.sites(*policy, ids, policies, certificates) {
-                    Ok(sites) => sites,
-                    Err(error) => {
-                        self.fault(Some(listener.location), &error);
-                        continue;
-                    }
+                } => match self.sites(listener, (*policy, ids), policies, certificates) {
+                    Some(sites) => Some(sites),
+                    None => continue,
                 },
             };
             ready.push(Arc::new(ListenerState {
@@ -294,25 +349,40 @@ impl Builder<'_> {
         (ready.len() == self.config.listeners.len()).then_some(ready)
     }
 
+    /// The sites of a TLS listener; `None` when something is wrong with them, which is reported.
     fn sites(
-        &self,
-        policy: PolicyId,
-        ids: &[CertificateId],
+        &mut self,
+        listener: &Listener,
+        (policy, ids): (PolicyId, &[CertificateId]),
         policies: &[Arc<TlsPolicy>],
         certificates: &[Arc<LoadedCertificate>],
-    ) -> Result<Option<Sites>, tokio_rustls::rustls::Error> {
+    ) -> Option<Sites> {
+        let config = self.config;
+        let mut whole = true;
         let mut sites: Option<Sites> = None;
         for id in ids {
-            let spec = &self.config.certificates[id.0];
+            let spec = &config.certificates[id.0];
             let loaded = &certificates[id.0];
             let own = &policies[spec.policy.unwrap_or(policy).0];
-            let site = Arc::new(Site::new(loaded.clone(), own.clone())?);
+            let site = match Site::new(loaded.clone(), own.clone()) {
+                Ok(site) => Arc::new(site),
+                Err(error) => {
+                    self.fault(Some(listener.location), &error);
+                    whole = false;
+                    continue;
+                }
+            };
             let sites =
                 sites.get_or_insert_with(|| Sites::new(site.clone(), policies[policy.0].clone()));
             for name in spec.names.as_deref().unwrap_or_else(|| loaded.names()) {
-                sites.add(name, site.clone());
+                let first = sites.add(name, site.clone());
+                if let Some(first) = first.filter(|it| !Arc::ptr_eq(it.policy(), own)) {
+                    self.faults
+                        .push(conflict(spec, name, first.policy(), own, listener));
+                    whole = false;
+                }
             }
         }
-        Ok(sites)
+        sites.filter(|_| whole)
     }
 }

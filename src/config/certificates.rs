@@ -239,7 +239,8 @@ fn pair(table: &mut Table<'_>) -> Option<CertificatePair> {
     })
 }
 
-fn pem_file(value: Value<'_>) -> Option<PemSource> {
+/// Reads the path of a PEM file.
+pub(super) fn pem_file(value: Value<'_>) -> Option<PemSource> {
     Some(PemSource::File {
         path: value.path()?,
         location: value.location,

@@ -8,8 +8,10 @@
 mod addresses;
 mod bounds;
 mod certificates;
+mod client_auth;
 pub mod defaults;
 mod diagnostic;
+mod forwarding;
 mod listeners;
 mod load;
 mod measures;
@@ -31,7 +33,9 @@ mod wording;
 mod tests;
 
 pub use certificates::MemoryCertificate;
+pub use client_auth::{AllowList, ClientAuth, ClientAuthMode, SanPattern};
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Position, Source, Sources};
+pub use forwarding::TlsHeader;
 pub use load::{Loaded, load, parse, parse_with};
 pub use model::*;
 pub use names::{CertificateType, CipherSuite, Group, Preset};

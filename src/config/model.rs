@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::client_auth::ClientAuth;
 use super::diagnostic::Location;
+use super::forwarding::TlsHeader;
 use super::names::{CipherSuite, Group};
 use crate::host::HostPattern;
 use crate::report::ProtocolVersion;
@@ -118,6 +120,8 @@ pub struct Policy {
     pub handshake_timeout: Duration,
     /// `resumption`
     pub resumption: Resumption,
+    /// `client_auth`; `None` (the default) is `mode = "off"`.
+    pub client_auth: Option<ClientAuth>,
 }
 
 /// `resumption` of a policy
@@ -227,8 +231,9 @@ pub struct CertificatePair {
     pub key: PemSource,
 }
 
-/// Where PEM text comes from. Its `Debug` never shows a key.
-#[derive(Clone, PartialEq, Eq)]
+/// Where PEM text comes from. Its `Debug` never shows a key, and where a path is given does not
+/// make it another file.
+#[derive(Clone)]
 pub enum PemSource {
     /// A file, and where its path is given.
     File {
@@ -240,6 +245,18 @@ pub enum PemSource {
     /// Made in memory, by `handfast dev`.
     Memory(Arc<str>),
 }
+
+impl PartialEq for PemSource {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File { path, .. }, Self::File { path: other, .. }) => path == other,
+            (Self::Memory(text), Self::Memory(other)) => text == other,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for PemSource {}
 
 impl std::fmt::Debug for PemSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -391,6 +408,9 @@ pub struct Forwarding {
     /// `handfast dev` for its demo upstream; there is no key for it. Inbound copies are always
     /// removed.
     pub connection_id: bool,
+    /// `tls_headers`, default none: what requests over TLS carry. Inbound copies are always
+    /// removed.
+    pub tls_headers: Vec<TlsHeader>,
 }
 
 /// `[shutdown]`

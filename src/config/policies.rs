@@ -1,5 +1,6 @@
 //! `[tls.NAME]`: versions, cipher suites, groups and the rest of a TLS policy.
 
+use super::client_auth::client_auth;
 use super::defaults::{self, DEADLINE};
 use super::diagnostic::Diagnostic;
 use super::model::{Alpn, Policy, SniAction};
@@ -14,7 +15,7 @@ use super::wording::{quoted, suggestion};
 use crate::report::ProtocolVersion;
 
 /// Keys of policies that are planned.
-const LATER: &[&str] = &["false_start", "client_auth", "certificate_compression"];
+const LATER: &[&str] = &["false_start", "certificate_compression"];
 
 const SNI_ACTIONS: &[(&str, SniAction)] = &[
     ("reject", SniAction::Reject),
@@ -50,6 +51,7 @@ fn built_in() -> Policy {
         missing_sni: defaults::MISSING_SNI,
         handshake_timeout: defaults::HANDSHAKE_TIMEOUT,
         resumption: resumption::built_in(),
+        client_auth: None,
     }
 }
 
@@ -115,6 +117,7 @@ fn policy(name: &str, mut table: Table<'_>) -> Policy {
             &DEADLINE,
         ),
         resumption: resumption::resumption(table.table("resumption")),
+        client_auth: client_auth(&mut table),
     };
     // A list that was refused is reported already and proves nothing about the others.
     if !missing && !refused {

@@ -1,6 +1,7 @@
 //! The configuration as a whole: shipped files, every kind of fault, and arbitrary text.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -107,18 +108,20 @@ fn known_keys() -> Vec<String> {
         [runtime]\nzz = 1
         [[listeners]]\naddress = \"[::]:1\"\ncertificate = {{ {pair} }}\nzz = 1
         [tls.a]\nzz = 1\nresumption.zz = 1
+        client_auth = {{ mode = \"optional\", ca = \"c\", allow = {{ zz = 1 }}, zz = 1 }}
         [certificates.a]\npairs = [{{ {pair} }}]\nzz = 1
         [[routes]]\nupstream = \"a\"\nzz = 1
         [upstreams.a]\nservers = [{{ address = \"a:1\", zz = 1 }}]\nzz = 1
         timeouts.zz = 1\npool.zz = 1
         [timeouts]\nzz = 1
         [limits]\nzz = 1
+        [forwarding]\nzz = 1
         [shutdown]\nzz = 1
         [log]\nzz = 1\naccess.zz = 1\nhandshake.zz = 1
         [admin]\nzz = 1"
     );
     let faults = faults(&text);
-    assert_eq!(faults.len(), 20, "{faults}");
+    assert_eq!(faults.len(), 23, "{faults}");
     let help = |item: &Diagnostic| item.help.clone().unwrap();
     let helps: Vec<_> = faults.items.iter().map(help).collect();
     let keys = helps.iter().flat_map(|help| {
@@ -554,6 +557,87 @@ fn resumption_keys_without_an_effect_are_refused() {
 }
 
 #[test]
+fn client_certificates_are_read() {
+    let policy = |client_auth: &str| {
+        let config = with(&format!("[tls.a]\nclient_auth = {client_auth}"));
+        config.policies[1].client_auth.clone()
+    };
+    assert_eq!(policy("{}"), None);
+    assert_eq!(policy("{ mode = \"off\" }"), None);
+    let optional = policy("{ mode = \"optional\", ca = \"ca.pem\" }").unwrap();
+    assert_eq!(optional.mode, ClientAuthMode::Optional);
+    assert_eq!(optional.crl, None);
+    assert!(optional.allow.is_empty());
+    assert!(!optional.resumption);
+    let PemSource::File { path, .. } = &optional.ca else {
+        panic!("{optional:?}")
+    };
+    assert_eq!(*path, PathBuf::from("/etc/handfast/ca.pem"));
+    let required = policy(
+        "{ mode = \"required\", ca = \"/ca\", crl = \"/crl\", resumption = true, allow = \
+         { san = [\"*.A.example\", \"192.0.2.1\", \"spiffe://x/y\"], cn = [\"a b\"], o = [\"O\"] } }",
+    )
+    .unwrap();
+    assert_eq!(required.mode, ClientAuthMode::Required);
+    assert!(required.crl.is_some() && required.resumption);
+    let wildcard = crate::host::HostPattern::parse("*.a.example").unwrap();
+    let names = [
+        SanPattern::Dns(wildcard),
+        SanPattern::Ip("192.0.2.1".parse().unwrap()),
+        SanPattern::Uri("spiffe://x/y".into()),
+    ];
+    assert_eq!(required.allow.san, names);
+    assert_eq!(required.allow.cn, [Arc::from("a b")]);
+    assert_eq!(required.allow.o, [Arc::from("O")]);
+
+    let forwarding = with("[forwarding]\ntls_headers = [\"verify\", \"client-cert\"]").forwarding;
+    let headers = [TlsHeader::Verify, TlsHeader::ClientCert];
+    assert_eq!(forwarding.tls_headers, headers);
+}
+
+#[test]
+fn faults_of_client_certificates_are_located() {
+    for (text, message) in [
+        (
+            "{ ca = \"c\" }",
+            "2:22 `ca` has no effect while `mode` is \"off\" | \
+             add mode = \"required\" or mode = \"optional\"",
+        ),
+        (
+            "{ mode = \"required\" }",
+            "2:15 missing key `ca` in [tls.a.client_auth] | \
+             add ca = \"/etc/handfast/clients-ca.pem\"",
+        ),
+        (
+            "{ mode = \"require\", ca = \"c\" }",
+            "2:24 `require` is not possible here | \
+             did you mean `required`? (possible: `off`, `optional`, `required`)",
+        ),
+        (
+            "{ mode = \"required\", ca = \"c\", allow = { san = [\"a.*.b\"] } }",
+            "2:63 `a.*.b` is no host name: a wildcard stands for exactly one whole label at the left \
+             of a name: `*.example.com`",
+        ),
+        (
+            "{ mode = \"required\", ca = \"c\", allow = { cn = [\"x\", \"x\"] } }",
+            "2:67 `x` is given twice",
+        ),
+        (
+            "{ mode = \"required\", ca = \"c\", allow = { o = [\"\"] } }",
+            "2:61 expected a text, found an empty one",
+        ),
+    ] {
+        let found = one(&format!("[tls.a]\nclient_auth = {text}"));
+        assert_eq!(found, message, "{text}");
+    }
+    let found = one("[forwarding]\ntls_headers = [\"cert\"]");
+    assert!(
+        found.starts_with("2:16 `cert` is not possible here"),
+        "{found}"
+    );
+}
+
+#[test]
 fn planned_keys_are_named_as_such() {
     for (text, message) in [
         ("include = [\"x\"]", "1:1 `include` is not supported yet"),
@@ -561,7 +645,10 @@ fn planned_keys_are_named_as_such() {
             "[metrics]\nper_sni = \"off\"",
             "1:2 `[metrics]` is not supported yet",
         ),
-        ("[forwarding]", "1:2 `[forwarding]` is not supported yet"),
+        (
+            "[forwarding]\nserver_timing = true",
+            "2:1 `server_timing` is not supported yet",
+        ),
         (
             "[tls.a]\nfalse_start = \"allow\"",
             "2:1 `false_start` is not supported yet",

@@ -6,8 +6,9 @@ use toml::de::DeTable;
 use super::bounds;
 use super::certificates::{Certificates, MemoryCertificate};
 use super::diagnostic::Diagnostic;
+use super::forwarding;
 use super::listeners;
-use super::model::{Config, Forwarding, Listener};
+use super::model::{Config, Listener};
 use super::policies;
 use super::process;
 use super::reading::Reading;
@@ -16,7 +17,7 @@ use super::table::Table;
 use super::upstreams::Upstreams;
 
 /// Tables and keys of the whole file that are planned.
-const LATER: &[&str] = &["include", "forwarding", "metrics", "health"];
+const LATER: &[&str] = &["include", "metrics", "health"];
 
 /// Reads the whole file. Whatever is wrong is pushed into `reading`, and the result is worth
 /// something only when nothing was.
@@ -41,7 +42,7 @@ pub(super) fn config<'t>(
         upstreams: upstreams.list,
         timeouts: bounds::timeouts(root.table("timeouts")),
         limits: bounds::limits(root.table("limits")),
-        forwarding: Forwarding::default(),
+        forwarding: forwarding::forwarding(root.table("forwarding")),
         shutdown: process::shutdown(root.table("shutdown")),
         log: process::log(root.table("log")),
         admin: process::admin(root.table("admin")),

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::report::{ConnectionId, Peer};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
+use crate::report::{ConnectionId, HandshakeKind, Peer, ProtocolVersion};
+use crate::tls::TlsPolicy;
 
 /// One downstream connection, from accept to close.
 #[derive(Clone, Debug)]
@@ -22,4 +25,23 @@ pub struct ConnectionInfo {
     pub secure: bool,
     /// The server name the client sent (normalised), if any.
     pub server_name: Option<Arc<str>>,
+    /// What the handshake settled; `None` for a plain connection.
+    pub tls: Option<TlsFacts>,
+}
+
+/// What a handshake settled.
+#[derive(Clone, Debug)]
+pub struct TlsFacts {
+    /// The policy that it was made under.
+    pub policy: Arc<TlsPolicy>,
+    /// The version.
+    pub version: Option<ProtocolVersion>,
+    /// The suite, by IANA's name.
+    pub cipher: Option<&'static str>,
+    /// The key exchange group; `None` where no keys were exchanged.
+    pub group: Option<&'static str>,
+    /// Full or resumed.
+    pub kind: Option<HandshakeKind>,
+    /// The certificate that the client showed, verified.
+    pub client_certificate: Option<CertificateDer<'static>>,
 }

@@ -25,6 +25,9 @@ pub(super) enum ProxyError {
     /// A field that decides over the message is missing, ambiguous or not supported.
     #[error("the request's fields are not valid")]
     Fields(#[source] FieldError),
+    /// The host has another TLS policy than the connection (RFC 9110 section 15.5.20).
+    #[error("the host has another tls policy than the connection")]
+    Misdirected,
     /// No route matches.
     #[error("no route matches")]
     NoRoute,
@@ -49,6 +52,7 @@ impl ProxyError {
                 FieldError::Expect => StatusCode::EXPECTATION_FAILED,
                 FieldError::ContentLength => StatusCode::BAD_REQUEST,
             },
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Body(RequestBodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(RequestBodyError::Idle) => StatusCode::REQUEST_TIMEOUT,
@@ -73,6 +77,7 @@ impl ProxyError {
             Self::Fields(FieldError::TransferEncoding) => "transfer_encoding",
             Self::Fields(FieldError::Expect) => "expectation",
             Self::Fields(FieldError::ContentLength) => "content_length",
+            Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::Body(error) => body_reason(*error),
             Self::Upstream(error) => match error.failure() {
@@ -85,7 +90,7 @@ impl ProxyError {
     /// Whether the connection is not to be trusted with another request: where the message ends
     /// is in doubt, or its rest is not wanted. Streams of HTTP/2 end apart.
     pub(super) const fn closes(&self) -> bool {
-        !matches!(self, Self::NoRoute | Self::Upstream(_))
+        !matches!(self, Self::Misdirected | Self::NoRoute | Self::Upstream(_))
     }
 }
 

@@ -42,6 +42,11 @@ pub(super) async fn forward(
     headers::check_request(&head.headers, length).map_err(ProxyError::Fields)?;
     let target = Target::read(head.version, &head.method, &head.uri, &head.headers)
         .map_err(ProxyError::Target)?;
+    let tls = shared.connection.tls.as_ref();
+    let policy = tls.map(|tls| &*tls.policy);
+    if snapshot.is_misdirected(&shared.connection.listener_name, policy, &target.host) {
+        return Err(ProxyError::Misdirected);
+    }
     let route = snapshot
         .routes
         .find(&target.host, target.path())
@@ -64,6 +69,10 @@ pub(super) async fn forward(
         &shared.client,
         config.forwarding.connection_id,
     );
+    let wanted = &config.forwarding.tls_headers;
+    if !wanted.is_empty() {
+        shared.tls_fields().put(wanted, &mut head.headers);
+    }
     head.uri = target.uri;
     head.version = Version::HTTP_11;
     // What hyper noted about the client's connection must not reach the upstream's.

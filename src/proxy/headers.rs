@@ -254,7 +254,12 @@ fn is_claim(name: &str) -> bool {
         let name = name.replace('_', "-");
         return is_claim(&name) || name == "content-length" || name == "transfer-encoding";
     }
-    name.starts_with("x-forwarded-") || name.starts_with("x-handfast-") || name == FORWARDED
+    // RFC 9440 section 2 for the last two; `x-client-cert` is an older custom.
+    ["x-forwarded-", "x-handfast-", "x-tls-"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+        || ["x-client-cert", "client-cert", "client-cert-chain"].contains(&name)
+        || name == FORWARDED
 }
 
 /// HTTP/2 clients may send cookies one by one; HTTP/1.1 wants one field (RFC 9113 section 8.2.3).

@@ -16,7 +16,8 @@ mod respond;
 mod service;
 #[cfg(test)]
 mod tests;
+mod tls_fields;
 
 pub use body::ProxyBody;
-pub use connection_info::ConnectionInfo;
+pub use connection_info::{ConnectionInfo, TlsFacts};
 pub use service::ProxyService;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -15,6 +15,7 @@ use super::forward::forward;
 use super::headers::ClientFields;
 use super::request_record::RequestRecord;
 use super::respond::respond;
+use super::tls_fields::TlsFields;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Telemetry;
 
@@ -28,8 +29,17 @@ pub struct ProxyService(Arc<Shared>);
 pub(super) struct Shared {
     pub(super) connection: Arc<ConnectionInfo>,
     pub(super) client: ClientFields,
+    /// Made by the first request that needs them.
+    tls: OnceLock<TlsFields>,
     snapshots: Arc<SnapshotStore>,
     telemetry: Telemetry,
+}
+
+impl Shared {
+    /// What upstreams can be told about the TLS connection.
+    pub(super) fn tls_fields(&self) -> &TlsFields {
+        self.tls.get_or_init(|| TlsFields::new(&self.connection))
+    }
 }
 
 impl ProxyService {
@@ -42,6 +52,7 @@ impl ProxyService {
     ) -> Self {
         Self(Arc::new(Shared {
             client: ClientFields::new(&connection),
+            tls: OnceLock::new(),
             connection,
             snapshots,
             telemetry,

@@ -11,7 +11,7 @@ use super::http::{End, serve_h1, serve_h2};
 use super::linger::linger;
 use crate::config::Alpn;
 use crate::drain::Drain;
-use crate::proxy::{ConnectionInfo, ProxyService};
+use crate::proxy::{ConnectionInfo, ProxyService, TlsFacts};
 use crate::report::ConnectionId;
 use crate::snapshot::{ListenerState, SnapshotStore};
 use crate::telemetry::{ListenerMetrics, Telemetry};
@@ -73,6 +73,7 @@ pub(super) async fn serve(
         listener_name: listener.name.clone(),
         secure: listener.sites.is_some(),
         server_name: None,
+        tls: None,
     };
     let end = match &listener.sites {
         None => {
@@ -88,13 +89,24 @@ pub(super) async fn serve(
             let Established {
                 stream,
                 alpn,
+                policy,
+                client_certificate,
                 report,
             } = established;
             let server_name = report.server_name.clone();
+            let facts = TlsFacts {
+                policy,
+                version: report.version,
+                cipher: report.cipher,
+                group: report.group,
+                kind: report.kind,
+                client_certificate,
+            };
             context.telemetry.handshake(&listener.metrics, report);
             let service = service(
                 ConnectionInfo {
                     server_name,
+                    tls: Some(facts),
                     ..info
                 },
                 &context,

@@ -13,6 +13,9 @@ pub(super) const USER_CANCELED: u8 = 90;
 /// `unrecognized_name`
 pub(super) const UNRECOGNIZED_NAME: u8 = 112;
 
+/// `certificate_required`
+pub(super) const CERTIFICATE_REQUIRED: u8 = 116;
+
 /// A fatal alert before any key exists: a whole record.
 pub(super) const fn fatal(code: u8) -> [u8; 7] {
     [21, 3, 3, 0, 2, 2, code]

@@ -8,9 +8,13 @@ use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
-use tokio_rustls::rustls::{Error, SignatureAlgorithm};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio_rustls::rustls::pki_types::UnixTime;
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, SignatureAlgorithm};
 
 use super::alert;
+use super::client_auth::take_refused;
 use super::hello::{ClientHello, is_grease};
 use super::sites::Site;
 use crate::config::{CipherSuite, Group, Policy};
@@ -131,6 +135,15 @@ fn of_tls(error: &Error, scene: &Scene<'_>) -> Failure {
     if let Error::AlertReceived(description) = error {
         return of_client_alert(u8::from(*description), scene);
     }
+    if let Some((class, alert, diagnosis)) = client_certificate(error) {
+        return Failure {
+            class,
+            phase: Phase::ClientAuth,
+            side: Side::Server,
+            alert: Some(scene.alert_sent.unwrap_or(alert)),
+            diagnosis,
+        };
+    }
     let (class, alert) = match error {
         Error::PeerIncompatible(_) => {
             let (class, diagnosis) = incompatible(scene)
@@ -151,8 +164,6 @@ fn of_tls(error: &Error, scene: &Scene<'_>) -> Failure {
             (C::ProtocolViolation, Some(alert::UNEXPECTED_MESSAGE))
         }
         Error::PeerMisbehaved(_) => (C::ProtocolViolation, Some(47)),
-        Error::NoCertificatesPresented => (C::ClientCertMissing, Some(116)),
-        Error::InvalidCertificate(_) => (C::ClientCertInvalid, None),
         _ => (C::Internal, None),
     };
     let diagnosis = match class {
@@ -166,6 +177,95 @@ fn of_tls(error: &Error, scene: &Scene<'_>) -> Failure {
         alert: scene.alert_sent.or(alert),
         diagnosis,
     }
+}
+
+/// What is wrong with the client's certificate, and the alert that rustls sends for it.
+fn client_certificate(error: &Error) -> Option<(FailureClass, u8, String)> {
+    use CertificateError as E;
+    use FailureClass as C;
+
+    let (class, alert, reason) = match error {
+        Error::NoCertificatesPresented => {
+            let text = "the policy requires a client certificate, and the client sent none";
+            return Some((
+                C::ClientCertMissing,
+                alert::CERTIFICATE_REQUIRED,
+                text.into(),
+            ));
+        }
+        // Of our own making: the list is not by the issuer of the certificate, say.
+        Error::InvalidCertRevocationList(error) => (
+            C::ClientCertInvalid,
+            alert::HANDSHAKE_FAILURE,
+            format!("cannot be checked, the revocation list is not usable: {error:?}"),
+        ),
+        Error::InvalidCertificate(error) => {
+            let (class, reason) = match error {
+                E::Expired => (C::ClientCertExpired, "has expired".into()),
+                E::ExpiredContext { not_after, .. } => (
+                    C::ClientCertExpired,
+                    format!("has expired: it was valid until {}", date(*not_after)),
+                ),
+                E::NotValidYetContext { not_before, .. } => (
+                    C::ClientCertInvalid,
+                    format!("is not valid before {}", date(*not_before)),
+                ),
+                E::Revoked => (C::ClientCertRevoked, "is revoked".into()),
+                E::UnknownIssuer => (
+                    C::ClientCertUnknownCa,
+                    "is not issued by a CA of the policy".into(),
+                ),
+                E::UnknownRevocationStatus => (
+                    C::ClientCertInvalid,
+                    "has an issuer that none of the revocation lists is of".into(),
+                ),
+                E::ExpiredRevocationListContext { next_update, .. } => (
+                    C::ClientCertInvalid,
+                    format!(
+                        "cannot be checked: the revocation list of its issuer expired {}",
+                        date(*next_update)
+                    ),
+                ),
+                E::ApplicationVerificationFailure => (
+                    C::ClientCertNotAllowed,
+                    "has no name that is on the policy's list `allow`".into(),
+                ),
+                E::InvalidPurpose | E::InvalidPurposeContext { .. } => (
+                    C::ClientCertInvalid,
+                    "is not for TLS clients (extendedKeyUsage)".into(),
+                ),
+                E::BadSignature => (
+                    C::ClientCertInvalid,
+                    "is valid, but the client did not sign with its key".into(),
+                ),
+                E::BadEncoding => (
+                    C::ClientCertInvalid,
+                    "does not decode, or has a control character in a name".into(),
+                ),
+                other => (C::ClientCertInvalid, format!("is not valid: {other}")),
+            };
+            (
+                class,
+                u8::from(AlertDescription::from(error.clone())),
+                reason,
+            )
+        }
+        _ => return None,
+    };
+    let diagnosis = match take_refused() {
+        Some(subject) => format!("the client's certificate ({subject}) {reason}"),
+        None => format!("the client's certificate {reason}"),
+    };
+    Some((class, alert, diagnosis))
+}
+
+/// A moment for people, in UTC.
+fn date(time: UnixTime) -> String {
+    i64::try_from(time.as_secs())
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("{} s after 1970", time.as_secs()))
 }
 
 fn of_client_alert(code: u8, scene: &Scene<'_>) -> Failure {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::rustls::{self, ServerConnection};
 use tokio_rustls::server::TlsStream;
@@ -17,6 +18,7 @@ use super::alert;
 use super::diagnosis::{self, Scene};
 use super::first_flight::{FirstFlight, looks_like_http};
 use super::hello::ClientHello;
+use super::policy::TlsPolicy;
 use super::record::{FirstRequest, RecordIo};
 use super::sites::{Choice, Site, Sites};
 use super::work::{SessionFacts, Verdict};
@@ -50,6 +52,10 @@ pub struct Established<S> {
     pub stream: TlsStream<RecordIo<S>>,
     /// What was negotiated with ALPN; `None` when nothing was.
     pub alpn: Option<Alpn>,
+    /// The policy that it was made under.
+    pub policy: Arc<TlsPolicy>,
+    /// The certificate that the client showed, verified.
+    pub client_certificate: Option<CertificateDer<'static>>,
     /// Everything known of the handshake.
     pub report: HandshakeReport,
 }
@@ -175,6 +181,9 @@ where
             .as_ref()
             .is_some_and(|hello| hello.takes_tickets);
         handshake.clock.client_takes_tickets(takes_tickets);
+        handshake
+            .transcript
+            .expect_client_certificate(site.policy().clients().is_some());
         handshake.begin_server_flight();
     }
     match start
@@ -183,7 +192,15 @@ where
         .await
     {
         Ok(mut stream) => {
+            if let Err(error) = verify_resumed(&mut stream, &site) {
+                return Err(facts.refuse_resumed(stream, error).await);
+            }
             let (io, connection) = stream.get_mut();
+            let presented = connection.peer_certificates().and_then(<[_]>::first);
+            let client_certificate = presented.map(|leaf| leaf.clone().into_owned());
+            if let Some(handshake) = io.handshake() {
+                handshake.transcript.name_client_flight(presented.is_some());
+            }
             let alpn = match connection.alpn_protocol() {
                 Some(b"h2") => Some(Alpn::H2),
                 Some(_) => Some(Alpn::Http11),
@@ -205,6 +222,8 @@ where
             Ok(Established {
                 stream,
                 alpn,
+                policy: site.policy().clone(),
+                client_certificate,
                 report,
             })
         }
@@ -254,6 +273,31 @@ impl Facts<'_> {
             told = io.write_all(&alert::fatal(code)).await.is_ok() && io.flush().await.is_ok();
         }
         self.refused(io, Outcome::Failed(failure), told)
+    }
+
+    /// rustls has resumed a session whose certificate is not accepted any more.
+    async fn refuse_resumed<S>(
+        &self,
+        mut stream: TlsStream<RecordIo<S>>,
+        error: rustls::Error,
+    ) -> Box<Refused<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let error = io::Error::new(io::ErrorKind::InvalidData, error);
+        let (io, connection) = stream.get_mut();
+        let report = self.report(io, Some(connection), None, |scene| {
+            let mut failure = diagnosis::of_error(&error, scene);
+            // Once its handshake is done, rustls has no alert to send but close_notify.
+            failure.alert = None;
+            Outcome::Failed(failure)
+        });
+        let told = stream.shutdown().await.is_ok();
+        let (io, _) = stream.into_inner();
+        Box::new(Refused {
+            report,
+            linger: told.then(|| io.into_inner()),
+        })
     }
 
     fn refused<S>(&self, mut io: RecordIo<S>, outcome: Outcome, linger: bool) -> Box<Refused<S>> {
@@ -382,6 +426,21 @@ fn name_encrypted_alerts(messages: &mut [Message], failure: &Failure) {
     }
 }
 
+/// Verifies the client certificate that a resumed session brought along.
+fn verify_resumed<S>(
+    stream: &mut TlsStream<RecordIo<S>>,
+    site: &Site,
+) -> Result<(), rustls::Error> {
+    let Some(clients) = site.policy().clients() else {
+        return Ok(());
+    };
+    let (io, connection) = stream.get_mut();
+    if let Some(handshake) = io.handshake() {
+        handshake.begin_check();
+    }
+    clients.verify_resumed(connection)
+}
+
 /// Says what the client sent instead of TLS.
 async fn not_tls<S>(facts: &Facts<'_>, mut io: RecordIo<S>, bytes: &[u8]) -> Box<Refused<S>>
 where
@@ -490,6 +549,7 @@ mod tests {
                     tickets: 2,
                     cache_size: 1 << 20,
                 },
+                client_auth: None,
             };
             change(&mut spec);
             let policy = Arc::new(TlsPolicy::new(spec, None).unwrap());

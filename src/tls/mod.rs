@@ -4,6 +4,8 @@
 
 mod alert;
 mod certificates;
+mod client_auth;
+mod client_identity;
 mod clock;
 mod diagnosis;
 mod first_flight;
@@ -26,6 +28,8 @@ mod wire;
 mod work;
 
 pub use certificates::{CertificateError, LoadedCertificate};
+pub use client_auth::{ClientAuthError, ClientVerifier};
+pub use client_identity::{ClientIdentity, IdentityError};
 pub use handshake::{Established, Incoming, Refused, accept};
 pub use hello::{ClientHello, HelloError, ServerName, is_grease};
 pub use key_directory::{KeyDirectoryError, add_ticket_key, rotate_ticket_keys};

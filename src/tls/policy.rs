@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::crypto::CryptoProvider;
-use tokio_rustls::rustls::server::ServerConfig;
+use tokio_rustls::rustls::server::{NoServerSessionStorage, ServerConfig};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::certificates::{LoadedCertificate, PairResolver};
+use super::client_auth::{ClientAuthError, ClientVerifier};
 use super::provider::provider;
 use super::resumption::Sessions;
 use super::scope::Scope;
 use super::ticket_ring::TicketKeyError;
 use super::timestamp::Timestamp;
-use crate::config::{Location, Policy, ResumptionMode, TicketKeys};
+use crate::config::{ClientAuthMode, Location, Policy, ResumptionMode, TicketKeys};
 use crate::report::ProtocolVersion;
 
 /// A policy with its provider, its ticket keys and its session store.
@@ -26,6 +27,7 @@ pub struct TlsPolicy {
     spec: Policy,
     provider: Arc<CryptoProvider>,
     sessions: Arc<Sessions>,
+    clients: Option<Arc<ClientVerifier>>,
 }
 
 /// Why a policy cannot be made ready.
@@ -34,6 +36,9 @@ pub enum PolicyError {
     /// Its ticket keys.
     #[error("the ticket keys cannot be used")]
     TicketKeys(#[from] TicketKeyError),
+    /// A file of `client_auth`.
+    #[error(transparent)]
+    ClientAuth(#[from] ClientAuthError),
 }
 
 impl PolicyError {
@@ -46,6 +51,7 @@ impl PolicyError {
                 ResumptionMode::Tickets(TicketKeys::Directory(directory)),
             ) => Some(directory.location),
             (Self::TicketKeys(_), _) => None,
+            (Self::ClientAuth(error), _) => error.location,
         }
     }
 }
@@ -57,8 +63,21 @@ impl TlsPolicy {
     /// # Errors
     /// What is wrong with the files that it names; the system may have no randomness.
     pub fn new(spec: Policy, previous: Option<&Self>) -> Result<Self, PolicyError> {
+        let clients = match &spec.client_auth {
+            Some(spec) => Some(Arc::new(ClientVerifier::load(spec)?)),
+            None => None,
+        };
         let provider = provider(&spec.cipher_suites, &spec.groups);
-        let scope = Scope::of(&spec);
+        let scope = match &clients {
+            // Whoever was accepted under other settings is not accepted by a session of then.
+            Some(clients) => clients
+                .settings()
+                .into_iter()
+                .fold(Scope::of(&spec), |scope, (name, value)| {
+                    scope.with(name, value)
+                }),
+            None => Scope::of(&spec),
+        };
         let kept = previous.map(|previous| &previous.sessions);
         let kept = kept.filter(|sessions| sessions.serve(&spec.resumption, &scope));
         let sessions = match kept {
@@ -75,6 +94,7 @@ impl TlsPolicy {
             spec,
             provider,
             sessions,
+            clients,
         })
     }
 
@@ -96,6 +116,43 @@ impl TlsPolicy {
         &self.spec
     }
 
+    /// Whether a connection made under this policy may carry requests for names of `other`: both
+    /// are the same policy, before and after a reload maybe, and the reload has not changed which
+    /// clients it accepts.
+    #[must_use]
+    pub fn serves_names_of(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || (self.spec.name == other.spec.name
+                && match (&self.clients, &other.clients) {
+                    (None, None) => true,
+                    (Some(ours), Some(theirs)) => ours.accepts_the_same(theirs),
+                    _ => false,
+                })
+    }
+
+    /// Whether no client without a certificate gets through.
+    #[must_use]
+    pub fn requires_certificate(&self) -> bool {
+        let spec = self.spec.client_auth.as_ref();
+        spec.is_some_and(|spec| spec.mode == ClientAuthMode::Required)
+    }
+
+    /// The same policy with the same sessions, and another verifier.
+    #[cfg(test)]
+    pub(super) fn with_clients(&self, clients: ClientVerifier) -> Self {
+        Self {
+            spec: self.spec.clone(),
+            provider: self.provider.clone(),
+            sessions: self.sessions.clone(),
+            clients: Some(Arc::new(clients)),
+        }
+    }
+
+    /// What verifies client certificates; `None` where none are asked for.
+    pub(super) const fn clients(&self) -> Option<&Arc<ClientVerifier>> {
+        self.clients.as_ref()
+    }
+
     /// The rustls configuration for one certificate under this policy.
     ///
     /// # Errors
@@ -114,10 +171,13 @@ impl TlsPolicy {
             })
             .collect();
         let resolver = PairResolver::new(certificate, self.spec.cipher_suites.clone());
-        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
-            .with_protocol_versions(&versions)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(resolver));
+        let builder = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&versions)?;
+        let mut config = match &self.clients {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
+        }
+        .with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = self
             .spec
             .alpn
@@ -126,9 +186,15 @@ impl TlsPolicy {
             .collect();
         // The order of `cipher_suites` is the server's.
         config.ignore_client_order = true;
-        config.ticketer = self.sessions.clone();
-        config.session_storage = self.sessions.clone();
-        config.send_tls13_tickets = self.sessions.tickets();
+        if self.clients.as_ref().is_none_or(|it| it.resumes()) {
+            config.ticketer = self.sessions.clone();
+            config.session_storage = self.sessions.clone();
+            config.send_tls13_tickets = self.sessions.tickets();
+        } else {
+            // rustls's ticketer makes none by default, its store would keep sessions.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         Ok(Arc::new(config))
     }
 }

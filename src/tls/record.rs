@@ -309,6 +309,12 @@ impl Handshake {
         }
     }
 
+    /// The driver checks what rustls has made of the client's flight.
+    pub(super) fn begin_check(&mut self) {
+        self.end_client_flight();
+        self.clock.hand_over(Phase::ClientFinished, Instant::now());
+    }
+
     /// Gives rustls the record at the head if it is whole, or what is left of it.
     fn hand_out(&mut self, out: &mut ReadBuf<'_>, now: Instant) -> bool {
         if self.inbox.record_left == 0 {

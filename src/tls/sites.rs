@@ -1,5 +1,6 @@
 //! Which certificate and policy a client gets, by the server name it sends.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio_rustls::rustls;
@@ -85,21 +86,42 @@ impl Sites {
         }
     }
 
-    /// Serves `site` under `name`. The first certificate of a name keeps it; false when the name
-    /// was taken.
-    pub fn add(&mut self, name: &HostPattern, site: Arc<Site>) -> bool {
-        if self.named.get_pattern_mut(name).is_some() {
-            return false;
+    /// Serves `site` under `name`. The first certificate of a name keeps it, and is returned.
+    pub fn add(&mut self, name: &HostPattern, site: Arc<Site>) -> Option<Arc<Site>> {
+        if let Some((_, first)) = self.named.get_pattern_mut(name) {
+            return Some(first.clone());
         }
         let label: Arc<str> = name.to_string().into();
         self.named.insert(name, (label, site));
-        true
+        None
     }
 
     /// The listener's policy, which holds until a name has chosen another.
     #[must_use]
     pub const fn policy(&self) -> &Arc<TlsPolicy> {
         &self.policy
+    }
+
+    /// The policy that `host` (normalised) is served under here: what a client that sends it as its
+    /// server name gets. Addresses count as no name.
+    #[must_use]
+    pub fn policy_of(&self, host: &str) -> &Arc<TlsPolicy> {
+        let spec = self.policy.spec();
+        let action = match self.policy_named(host) {
+            Some(policy) => return policy,
+            None if host.parse::<IpAddr>().is_ok() => spec.missing_sni,
+            None => spec.unknown_sni,
+        };
+        match action {
+            SniAction::DefaultCertificate => self.default.policy(),
+            SniAction::Reject => &self.policy,
+        }
+    }
+
+    /// The policy of the certificate that is here for `host` (normalised), if there is one.
+    #[must_use]
+    pub fn policy_named(&self, host: &str) -> Option<&Arc<TlsPolicy>> {
+        self.named.find(host).map(|(_, site)| site.policy())
     }
 
     /// The site for a client, and the label of its server name.

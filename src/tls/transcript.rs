@@ -19,6 +19,8 @@ pub(super) struct Transcript {
     alert_received: Option<u8>,
     alert_sent: Option<u8>,
     application_records: u32,
+    /// Whether a full handshake asks for a client certificate.
+    asks_certificate: bool,
 }
 
 /// What our clear messages say.
@@ -55,6 +57,13 @@ const MAX_MESSAGES: usize = 32;
 /// The longest handshake message that is assembled; longer ones fail in rustls.
 const MAX_MESSAGE: usize = 64 * 1024;
 
+/// A record that goes on with what the one before began.
+const CONTINUED: &str = "(continued)";
+const CERTIFICATE: &str = "Certificate";
+
+/// The suite of TLS 1.3 whose hash has 48 bytes.
+const AES_256_GCM_SHA384: u16 = 0x1302;
+
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
@@ -78,7 +87,53 @@ impl Transcript {
             alert_received: None,
             alert_sent: None,
             application_records: 0,
+            asks_certificate: false,
         }
+    }
+
+    /// The policy asks clients for a certificate, or does not.
+    pub(super) const fn expect_client_certificate(&mut self, asks: bool) {
+        self.asks_certificate = asks;
+    }
+
+    /// Names the records of the client's encrypted flight, now that it is known to be whole and
+    /// whether it held a certificate. Clients send it in one record or in one a message; a request
+    /// may have come right after it.
+    pub(super) fn name_client_flight(&mut self, presented: bool) {
+        if !self.certificate_flight() {
+            return;
+        }
+        // Only Finished has this length: record header, message header, hash, content type, tag.
+        let hash = match self.server.cipher_suite {
+            Some(AES_256_GCM_SHA384) => 48,
+            _ => 32,
+        };
+        let finished = 5 + 4 + hash + 1 + 16;
+        let flight = |message: &&mut Message| {
+            message.direction == Direction::In && [CERTIFICATE, CONTINUED].contains(&message.name)
+        };
+        let mut records: Vec<_> = self.messages.iter_mut().filter(flight).collect();
+        let last = records.iter().position(|record| record.bytes == finished);
+        let names: &[&'static str] = match (last, presented) {
+            (Some(2), true) => &[CERTIFICATE, "CertificateVerify", "Finished"],
+            (Some(1), true) => &["Certificate CertificateVerify", "Finished"],
+            (Some(1), false) => &[CERTIFICATE, "Finished"],
+            (_, true) => &["Certificate CertificateVerify Finished"],
+            (_, false) => &["Certificate Finished"],
+        };
+        let mut names = names.iter();
+        for record in &mut records {
+            record.name = names.next().copied().unwrap_or_default();
+        }
+        // What came after Finished is no handshake message.
+        self.messages.retain(|message| !message.name.is_empty());
+    }
+
+    /// Whether the client's flight is an encrypted one that begins with Certificate.
+    fn certificate_flight(&self) -> bool {
+        self.asks_certificate
+            && self.server.version == Some(ProtocolVersion::Tls13)
+            && !self.server.resumed
     }
 
     /// What our clear messages said so far.
@@ -183,16 +238,23 @@ impl Transcript {
             return;
         }
         let client_finished = self.inbound.encrypted_records > 0;
+        let certificates = self.certificate_flight();
         let lane = self.lane(direction);
         lane.encrypted_records += 1;
         let first = lane.encrypted_records == 1;
         let name = match direction {
+            // Until the flight is known to be whole.
+            Direction::In if first && certificates => CERTIFICATE,
+            Direction::In if certificates => CONTINUED,
             Direction::In if first => "Finished",
             // What follows Finished is no handshake message any more.
             Direction::In => return,
             Direction::Out if client_finished => "NewSessionTicket",
-            Direction::Out if !first => "(continued)",
+            Direction::Out if !first => CONTINUED,
             Direction::Out if self.server.resumed => "EncryptedExtensions Finished",
+            Direction::Out if certificates => {
+                "EncryptedExtensions CertificateRequest Certificate CertificateVerify Finished"
+            }
             Direction::Out => "EncryptedExtensions Certificate CertificateVerify Finished",
         };
         self.push(direction, name, bytes, now);
@@ -225,7 +287,7 @@ impl Transcript {
             1 => "ClientHello",
             2 => "ServerHello",
             4 => "NewSessionTicket",
-            11 => "Certificate",
+            11 => CERTIFICATE,
             12 => "ServerKeyExchange",
             13 => "CertificateRequest",
             14 => "ServerHelloDone",

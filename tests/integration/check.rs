@@ -167,3 +167,87 @@ fn usage_errors_exit_with_2() {
         .run();
     assert_eq!(output.code, 2, "{output}");
 }
+
+#[test]
+fn two_policies_for_one_name_are_refused() {
+    let dir = dir();
+    let file = dir.path().join("conflict.toml");
+    let text = r#"[[listeners]]
+address = "127.0.0.1:0"
+certificates = ["main", "rsa"]
+
+[tls.strict]
+preset = "modern-5.8"
+
+[certificates.main]
+chain = "main.pem"
+key = "main.key"
+
+[certificates.rsa]
+chain = "rsa.pem"
+key = "rsa.key"
+tls = "strict"
+
+[[routes]]
+upstream = "http://127.0.0.1:3000"
+"#;
+    std::fs::write(&file, text).unwrap();
+    let output = handfast(&["check"], &file);
+    assert_eq!(output.code, 78, "{output}");
+    let found = located(&output, &file);
+    assert!(!found.is_empty(), "{output}");
+    for (line, _, message) in &found {
+        assert_eq!(*line, 12, "{output}");
+        assert!(
+            message.contains("`strict`") && message.contains("`default`"),
+            "{output}"
+        );
+    }
+    assert!(output.stderr.contains("`localhost`"), "{output}");
+
+    // The same policy, or names that differ, are no conflict.
+    for text in [
+        text.replace("tls = \"strict\"\n", ""),
+        text.replace(
+            "tls = \"strict\"\n",
+            "tls = \"strict\"\nnames = [\"127.0.0.1\"]\n",
+        )
+        .replace(
+            "[certificates.main]\n",
+            "[certificates.main]\nnames = [\"localhost\"]\n",
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let output = handfast(&["check"], &file);
+        assert_eq!(output.code, 0, "{output}");
+    }
+}
+
+#[test]
+fn files_of_client_auth_are_checked() {
+    let dir = dir();
+    let file = dir.path().join("clients.toml");
+    for (field, message) in [
+        ("ca = \"missing.pem\"", "missing.pem: cannot be read"),
+        (
+            "ca = \"main.key\"",
+            "main.key: has a private key and no certificate",
+        ),
+        (
+            "crl = \"main.pem\", ca = \"ca.pem\"",
+            "main.pem: has no revocation list",
+        ),
+    ] {
+        let client_auth = format!("client_auth = {{ mode = \"required\", {field} }}");
+        let text = format!("[tls.default]\n{client_auth}\n{}", six_lines(dir.path()));
+        std::fs::write(&file, text).unwrap();
+        let output = handfast(&["check"], &file);
+        assert_eq!(output.code, 78, "{output}");
+        let found = located(&output, &file);
+        assert_eq!(found.len(), 1, "{output}");
+        assert_eq!(found[0].0, 2, "{output}");
+        assert!(found[0].2.contains(message), "{output}");
+        let output = handfast(&["check", "--no-files"], &file);
+        assert_eq!(output.code, 0, "{output}");
+    }
+}

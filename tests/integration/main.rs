@@ -12,6 +12,7 @@
 
 mod admin;
 mod check;
+mod client_auth;
 mod dev;
 mod failures;
 mod forwarding;

@@ -147,6 +147,7 @@ impl Proxy {
             listener_name: "https".into(),
             secure: true,
             server_name: Some("sni.test".into()),
+            tls: None,
         };
         ProxyService::new(
             Arc::new(connection),

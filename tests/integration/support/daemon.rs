@@ -9,6 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::certs::certs;
+use super::client_certs::client_certs;
 use super::handshake::Handshake;
 use super::http::{Response, get};
 use super::log::Log;
@@ -68,6 +69,7 @@ impl Daemon {
     fn launch(settings: &Settings, turn: Option<Turn>, before: &str) -> Self {
         let dir = TempDir::new().unwrap();
         certs().write(dir.path());
+        client_certs().write(dir.path());
         let file = dir.path().join("handfast.toml");
         std::fs::write(&file, settings.render(dir.path())).unwrap();
         let mut command;

@@ -3,6 +3,7 @@
 
 mod certs;
 mod client;
+mod client_certs;
 mod daemon;
 mod handshake;
 mod http;
