@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::model::{
-    Alpn, HandshakeEvents, Limits, Log, LogFormat, LogLevel, LogTarget, Pool, SniAction, Timeouts,
-    UpstreamTimeouts,
+    Alpn, FalseStartMode, HandshakeEvents, Limits, Log, LogFormat, LogLevel, LogTarget, Pool,
+    SniAction, Timeouts, UpstreamTimeouts,
 };
 use super::names::Preset;
 
@@ -36,6 +36,12 @@ pub const MISSING_SNI: SniAction = SniAction::DefaultCertificate;
 
 /// `tls.NAME.handshake_timeout`
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `tls.NAME.false_start`
+pub const FALSE_START: FalseStartMode = FalseStartMode::Allow;
+
+/// `tls.NAME.certificate_compression`
+pub const CERTIFICATE_COMPRESSION: bool = true;
 
 /// `routes.path`
 pub const PATH: &str = "/";

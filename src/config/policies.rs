@@ -2,7 +2,7 @@
 
 use super::defaults::{self, DEADLINE};
 use super::diagnostic::Diagnostic;
-use super::model::{Alpn, Policy, SniAction};
+use super::model::{Alpn, FalseStartMode, Policy, SniAction};
 use super::names::{
     CipherSuite, Group, Impossible, Preset, impossible_group, impossible_suite, impossible_version,
 };
@@ -13,11 +13,12 @@ use super::wording::{quoted, suggestion};
 use crate::report::ProtocolVersion;
 
 /// Keys of policies that are planned.
-const LATER: &[&str] = &[
-    "false_start",
-    "resumption",
-    "client_auth",
-    "certificate_compression",
+const LATER: &[&str] = &["resumption", "client_auth"];
+
+const FALSE_START_MODES: &[(&str, FalseStartMode)] = &[
+    ("allow", FalseStartMode::Allow),
+    ("discourage", FalseStartMode::Discourage),
+    ("refuse", FalseStartMode::Refuse),
 ];
 
 const SNI_ACTIONS: &[(&str, SniAction)] = &[
@@ -53,6 +54,8 @@ fn built_in() -> Policy {
         unknown_sni: defaults::UNKNOWN_SNI,
         missing_sni: defaults::MISSING_SNI,
         handshake_timeout: defaults::HANDSHAKE_TIMEOUT,
+        false_start: defaults::FALSE_START,
+        certificate_compression: defaults::CERTIFICATE_COMPRESSION,
     }
 }
 
@@ -117,6 +120,11 @@ fn policy(name: &str, mut table: Table<'_>) -> Policy {
             defaults::HANDSHAKE_TIMEOUT,
             &DEADLINE,
         ),
+        false_start: table.choice("false_start", defaults::FALSE_START, FALSE_START_MODES, &[]),
+        certificate_compression: table
+            .value("certificate_compression")
+            .and_then(|value| value.boolean())
+            .unwrap_or(defaults::CERTIFICATE_COMPRESSION),
     };
     // A list that was refused is reported already and proves nothing about the others.
     if !missing && !refused {

@@ -13,7 +13,7 @@ use super::phase::{Parts, Phases};
 impl Serialize for HandshakeReport {
     /// The fields of one handshake: times in microseconds with three decimals, `time` in RFC 3339.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("HandshakeReport", 21)?;
+        let mut out = serializer.serialize_struct("HandshakeReport", 22)?;
         out.serialize_field("id", &self.id.to_string())?;
         out.serialize_field(
             "time",
@@ -40,6 +40,7 @@ impl Serialize for HandshakeReport {
         out.serialize_field("alpn", &self.alpn)?;
         out.serialize_field("resumption", self.resumption.name())?;
         out.serialize_field("false_start", self.false_start.name())?;
+        out.serialize_field("false_start_reason", &self.false_start.reason())?;
         out.serialize_field("ja4", &self.ja4)?;
         out.serialize_field("rtt_us", &self.rtt.map(micros))?;
         out.serialize_field("round_trips", &self.round_trips)?;
@@ -193,7 +194,7 @@ mod tests {
                 r#"{"id":"00000000000000ff","time":"2026-11-23T04:10:45Z","listener":"https","#,
                 r#""peer":"unix","outcome":"failed","version":"1.2","kind":null,"hello_retry":true,"#,
                 r#""cipher":null,"group":"X25519","server_name":"example.com","alpn":null,"#,
-                r#""resumption":"unknown_key","false_start":"not_applicable","ja4":null,"#,
+                r#""resumption":"unknown_key","false_start":"not_applicable","false_start_reason":null,"ja4":null,"#,
                 r#""rtt_us":1500.0,"round_trips":2,"total_us":2.5,"phases_us":{"#,
                 zero.trim_end_matches(','),
                 r#"},"parts_us":{"key_exchange":0.0,"sign":0.999,"ticket":0.0,"verify":0.0,"#,

@@ -125,6 +125,19 @@ pub(super) fn no_such_name(hello: &ClientHello) -> Failure {
     }
 }
 
+/// The failure of a client that sent application data before our Finished, where that is refused.
+pub(super) fn false_start() -> Failure {
+    Failure {
+        class: FailureClass::FalseStartRefused,
+        phase: Phase::ClientFinished,
+        side: Side::Server,
+        alert: Some(alert::UNEXPECTED_MESSAGE),
+        diagnosis: "the client sent application data before the handshake was complete (False \
+                    Start), which the policy refuses"
+            .into(),
+    }
+}
+
 fn of_tls(error: &Error, scene: &Scene<'_>) -> Failure {
     use FailureClass as C;
 

@@ -4,11 +4,13 @@
 
 mod alert;
 mod certificates;
+mod chain;
 mod clock;
 mod diagnosis;
 mod handshake;
 mod hello;
 mod hooks;
+mod ocsp;
 mod policy;
 mod provider;
 mod record;
@@ -17,9 +19,11 @@ mod transcript;
 mod wire;
 mod work;
 
-pub use certificates::{CertificateError, LoadedCertificate};
+pub use certificates::{CertificateError, CertificateWarning, LoadedCertificate};
+pub use chain::ChainError;
 pub use handshake::{Established, Incoming, Refused, accept};
 pub use hello::{ClientHello, HelloError, ServerName, is_grease};
+pub use ocsp::OcspError;
 pub use policy::TlsPolicy;
 pub use provider::{provider, warm_up};
 pub use record::RecordIo;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio_rustls::rustls;
+use tokio_rustls::rustls::compress::{CompressionCache, ZLIB_COMPRESSOR, ZLIB_DECOMPRESSOR};
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::server::{
     ProducesTickets, ServerConfig, ServerSessionMemoryCache, StoresServerSessions,
@@ -74,6 +75,7 @@ impl TlsPolicy {
                 ProtocolVersion::Tls13 => &TLS13,
             })
             .collect();
+        let pairs = certificate.algorithms().count();
         let resolver = PairResolver::new(certificate, self.spec.cipher_suites.clone());
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&versions)?
@@ -90,6 +92,22 @@ impl TlsPolicy {
         config.ticketer = self.ticketer.clone();
         config.session_storage = self.sessions.clone();
         config.send_tls13_tickets = TLS13_TICKETS;
+        compress_certificates(&mut config, self.spec.certificate_compression, pairs);
         Ok(Arc::new(config))
     }
+}
+
+/// Certificate compression (RFC 8879) in TLS 1.3: zlib alone, the one algorithm that all but
+/// Chromium's clients share and that costs no large dependency.
+fn compress_certificates(config: &mut ServerConfig, enabled: bool, pairs: usize) {
+    if enabled {
+        config.cert_compressors = vec![ZLIB_COMPRESSOR];
+        config.cert_decompressors = vec![ZLIB_DECOMPRESSOR];
+    } else {
+        config.cert_compressors.clear();
+        config.cert_decompressors.clear();
+    }
+    // Each chain is compressed once: with an OCSP response, and without for clients that ask for
+    // none.
+    config.cert_compression_cache = Arc::new(CompressionCache::new(2 * pairs));
 }

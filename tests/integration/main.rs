@@ -11,9 +11,11 @@
 )]
 
 mod admin;
+mod certificates;
 mod check;
 mod dev;
 mod failures;
+mod false_start;
 mod forwarding;
 mod interop;
 mod limits;

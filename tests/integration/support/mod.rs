@@ -4,6 +4,7 @@
 mod certs;
 mod client;
 mod daemon;
+mod early;
 mod handshake;
 mod http;
 mod log;
@@ -19,6 +20,7 @@ mod wait;
 pub(crate) use certs::certs;
 pub(crate) use client::{Client, TlsStream, alert_of};
 pub(crate) use daemon::Daemon;
+pub(crate) use early::EarlyClient;
 pub(crate) use handshake::{CLIENT_PHASES, Facts, Handshake};
 pub(crate) use http::{Response, copy_body, get, read_head, read_response};
 pub(crate) use origin::{Origin, refusing_address};
