@@ -20,6 +20,7 @@ mod forwarding;
 mod interop;
 mod limits;
 mod load;
+mod negotiation;
 mod phases;
 mod reload;
 mod server_name;
