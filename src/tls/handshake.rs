@@ -150,6 +150,10 @@ where
         let failure = diagnosis::no_shared_version(hello, policy);
         return Err(facts.refuse(io, failure).await);
     }
+    if hello.falls_back() && policy.versions.contains(&ProtocolVersion::Tls13) {
+        let failure = diagnosis::needless_fallback();
+        return Err(facts.refuse(io, failure).await);
+    }
     let tls13 = hello.offers_tls13() && policy.versions.contains(&ProtocolVersion::Tls13);
     let version = match tls13 {
         true => ProtocolVersion::Tls13,
