@@ -6,6 +6,7 @@
 //! pools and health of an upstream.
 
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -37,6 +38,7 @@ pub struct Snapshot {
     certificates: Vec<(Arc<str>, i64)>,
     /// Whether any policy lets no client without a certificate through.
     guards: bool,
+    warnings: Diagnostics,
 }
 
 /// What a connection needs of its listener; kept by the connection for its life.
@@ -68,6 +70,7 @@ impl Snapshot {
             config: &config,
             previous,
             faults: Vec::new(),
+            warnings: Vec::new(),
         };
         let policies = builder.policies();
         let certificates = builder.certificates();
@@ -84,6 +87,10 @@ impl Snapshot {
                 sources: loaded.sources.clone(),
                 items: builder.faults,
             });
+        };
+        let warnings = Diagnostics {
+            sources: loaded.sources.clone(),
+            items: builder.warnings,
         };
         let certificates = config
             .certificates
@@ -122,6 +129,7 @@ impl Snapshot {
             clusters,
             requests,
             certificates,
+            warnings,
         })
     }
 
@@ -130,7 +138,7 @@ impl Snapshot {
     /// configuration's upstreams and routes; the last of each inner vector counts requests that
     /// match no route.
     #[must_use]
-    pub const fn assemble(
+    pub fn assemble(
         config: Arc<Config>,
         routes: RouteTable,
         clusters: Vec<Arc<Cluster>>,
@@ -145,11 +153,27 @@ impl Snapshot {
             requests,
             certificates: Vec::new(),
             guards: false,
+            warnings: Diagnostics::default(),
         }
     }
 
-    /// Tells what this generation holds to the gauges that describe the one that serves.
+    /// What is wrong with this generation, though not so wrong that it cannot serve: certificates
+    /// that have expired, chains with gaps.
+    #[must_use]
+    pub const fn warnings(&self) -> &Diagnostics {
+        &self.warnings
+    }
+
+    /// Tells what this generation holds to the gauges that describe the one that serves, and
+    /// what is wrong with it to the log.
     pub fn announce(&self, metrics: &Metrics) {
+        for warning in &self.warnings.items {
+            let place = warning
+                .location
+                .and_then(|location| self.warnings.sources.position(location))
+                .map(|position| position.to_string());
+            tracing::warn!(place, "{}", warning.message);
+        }
         let names = &self.certificates;
         metrics.retain_certificates(|name| names.iter().any(|(own, _)| **own == *name));
         for (name, not_after) in names {
@@ -269,6 +293,21 @@ struct Builder<'a> {
     config: &'a Config,
     previous: Option<&'a Snapshot>,
     faults: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+}
+
+/// Where the configuration names a file of a certificate.
+fn place_of(spec: &Certificate, file: &Path) -> Location {
+    let mut sources = spec
+        .pairs
+        .iter()
+        .flat_map(|pair| [Some(&pair.chain), Some(&pair.key), pair.ocsp.as_ref()])
+        .flatten();
+    let named = sources.find_map(|source| match source {
+        PemSource::File { path, location } if path == file => Some(*location),
+        _ => None,
+    });
+    named.unwrap_or(spec.location)
 }
 
 impl Builder<'_> {
@@ -308,17 +347,28 @@ impl Builder<'_> {
         let mut ready = Vec::with_capacity(self.config.certificates.len());
         for spec in &self.config.certificates {
             match LoadedCertificate::load(&spec.pairs) {
-                Ok(certificate) => ready.push(Arc::new(certificate)),
-                Err(error) => {
-                    let location = match &spec.pairs.first().map(|pair| &pair.chain) {
-                        Some(PemSource::File { location, .. }) => *location,
-                        _ => spec.location,
-                    };
-                    self.fault(Some(location), &error);
+                Ok(certificate) => {
+                    self.check_names(spec, &certificate);
+                    for warning in certificate.warnings(spec.names.is_some()) {
+                        let place = place_of(spec, &warning.path);
+                        self.warnings.push(Diagnostic::at(place, warning.text));
+                    }
+                    ready.push(Arc::new(certificate));
                 }
+                Err(error) => self.fault(Some(place_of(spec, error.path())), &error),
             }
         }
-        (ready.len() == self.config.certificates.len()).then_some(ready)
+        (self.faults.is_empty() && ready.len() == self.config.certificates.len()).then_some(ready)
+    }
+
+    /// Reports configured names that the certificate is not for.
+    fn check_names(&mut self, spec: &Certificate, certificate: &LoadedCertificate) {
+        let names = spec.names.iter().flatten().zip(&spec.name_locations);
+        for (name, location) in names {
+            if let Err(error) = certificate.check_name(name) {
+                self.fault(Some(*location), &error);
+            }
+        }
     }
 
     fn listeners(

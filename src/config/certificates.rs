@@ -53,9 +53,11 @@ impl Certificates {
             certificates.insert(Certificate {
                 name: made.name.clone(),
                 names: None,
+                name_locations: Vec::new(),
                 pairs: vec![CertificatePair {
                     chain: PemSource::Memory(made.chain.clone()),
                     key: PemSource::Memory(made.key.clone()),
+                    ocsp: None,
                 }],
                 policy: None,
                 location: Location::default(),
@@ -91,7 +93,6 @@ impl Certificates {
             .and_then(|value| value.text("the name of a tls policy"))
             .and_then(|name| policies.resolve(&name))
             .map(PolicyId);
-        table.later(&["ocsp"]);
         let location = table.location;
         table.finish();
         let id = self.insert(Certificate {
@@ -99,6 +100,11 @@ impl Certificates {
             names: names
                 .as_ref()
                 .map(|names| names.iter().map(|(name, _)| name.clone()).collect()),
+            name_locations: names
+                .iter()
+                .flatten()
+                .map(|(_, location)| *location)
+                .collect(),
             pairs,
             policy,
             location,
@@ -115,7 +121,6 @@ impl Certificates {
     ) -> Option<CertificateId> {
         let mut table = listener.inline("certificate", value)?;
         let pair = pair(&mut table);
-        table.later(&["ocsp"]);
         let (location, reading) = (table.location, table.reading);
         table.finish();
         if self.references.contains(listener_name) {
@@ -132,6 +137,7 @@ impl Certificates {
         self.list.push(Certificate {
             name: listener_name.into(),
             names: None,
+            name_locations: Vec::new(),
             pairs: pair.into_iter().collect(),
             policy: None,
             location,
@@ -205,7 +211,7 @@ fn pairs(table: &mut Table<'_>) -> Vec<CertificatePair> {
     let Some(list) = table.value("pairs") else {
         return pair(table).into_iter().collect();
     };
-    for key in ["chain", "key"] {
+    for key in ["chain", "key", "ocsp"] {
         if let Some(value) = table.value(key) {
             let message = format!("`{key}` and `pairs` exclude each other");
             let help = "one chain with its key: `chain` and `key`; several: `pairs`";
@@ -233,9 +239,11 @@ fn pairs(table: &mut Table<'_>) -> Vec<CertificatePair> {
 fn pair(table: &mut Table<'_>) -> Option<CertificatePair> {
     let chain = table.required("chain", EXAMPLE_CHAIN).and_then(pem_file);
     let key = table.required("key", EXAMPLE_KEY).and_then(pem_file);
+    let ocsp = table.value("ocsp").and_then(pem_file);
     Some(CertificatePair {
         chain: chain?,
         key: key?,
+        ocsp,
     })
 }
 

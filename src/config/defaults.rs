@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::model::{
-    Alpn, HandshakeEvents, Limits, Log, LogFormat, LogLevel, LogTarget, Pool, SniAction, Timeouts,
-    UpstreamTimeouts,
+    Alpn, FalseStartMode, HandshakeEvents, Limits, Log, LogFormat, LogLevel, LogTarget, Pool,
+    SniAction, Timeouts, UpstreamTimeouts,
 };
 use super::names::Preset;
 
@@ -48,6 +48,12 @@ pub const ROTATE: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// `tls.NAME.resumption.cache_size`: some 40,000 sessions.
 pub const CACHE_SIZE: usize = 16 << 20;
+
+/// `tls.NAME.false_start`
+pub const FALSE_START: FalseStartMode = FalseStartMode::Allow;
+
+/// `tls.NAME.certificate_compression`
+pub const CERTIFICATE_COMPRESSION: bool = true;
 
 /// `routes.path`
 pub const PATH: &str = "/";

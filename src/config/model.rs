@@ -122,6 +122,22 @@ pub struct Policy {
     pub resumption: Resumption,
     /// `client_auth`; `None` (the default) is `mode = "off"`.
     pub client_auth: Option<ClientAuth>,
+    /// `false_start`, default [`FalseStartMode::Allow`]
+    pub false_start: FalseStartMode,
+    /// `certificate_compression`, default true: zlib, for TLS 1.3 clients that ask (RFC 8879).
+    pub certificate_compression: bool,
+}
+
+/// `false_start` of a policy: what to do about clients that send application data before the
+/// handshake of TLS 1.2 is complete (RFC 7918).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FalseStartMode {
+    /// Accept it.
+    Allow,
+    /// Negotiate no ALPN in TLS 1.2, without which browsers hold back (and lose h2).
+    Discourage,
+    /// End such a handshake with `unexpected_message`.
+    Refuse,
 }
 
 /// `resumption` of a policy
@@ -214,6 +230,8 @@ pub struct Certificate {
     pub name: Arc<str>,
     /// `names`; `None` (the default): read from the certificate's subjectAltName.
     pub names: Option<Vec<HostPattern>>,
+    /// Where each of `names` stands, in the same order.
+    pub name_locations: Vec<Location>,
     /// The chains with their keys; several of different key types for the same names. Never empty.
     pub pairs: Vec<CertificatePair>,
     /// `tls`: the policy of this certificate's names, by default the listener's.
@@ -229,6 +247,8 @@ pub struct CertificatePair {
     pub chain: PemSource,
     /// The key of the leaf, as PEM.
     pub key: PemSource,
+    /// `ocsp`: an OCSP response for the leaf, as DER, stapled for clients that ask.
+    pub ocsp: Option<PemSource>,
 }
 
 /// Where PEM text comes from. Its `Debug` never shows a key, and where a path is given does not

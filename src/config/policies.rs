@@ -3,7 +3,7 @@
 use super::client_auth::client_auth;
 use super::defaults::{self, DEADLINE};
 use super::diagnostic::Diagnostic;
-use super::model::{Alpn, Policy, SniAction};
+use super::model::{Alpn, FalseStartMode, Policy, SniAction};
 use super::names::{
     CipherSuite, Group, Impossible, Preset, impossible_group, impossible_suite, impossible_version,
 };
@@ -14,8 +14,11 @@ use super::value::Value;
 use super::wording::{quoted, suggestion};
 use crate::report::ProtocolVersion;
 
-/// Keys of policies that are planned.
-const LATER: &[&str] = &["false_start", "certificate_compression"];
+const FALSE_START_MODES: &[(&str, FalseStartMode)] = &[
+    ("allow", FalseStartMode::Allow),
+    ("discourage", FalseStartMode::Discourage),
+    ("refuse", FalseStartMode::Refuse),
+];
 
 const SNI_ACTIONS: &[(&str, SniAction)] = &[
     ("reject", SniAction::Reject),
@@ -52,6 +55,8 @@ fn built_in() -> Policy {
         handshake_timeout: defaults::HANDSHAKE_TIMEOUT,
         resumption: resumption::built_in(),
         client_auth: None,
+        false_start: defaults::FALSE_START,
+        certificate_compression: defaults::CERTIFICATE_COMPRESSION,
     }
 }
 
@@ -118,12 +123,16 @@ fn policy(name: &str, mut table: Table<'_>) -> Policy {
         ),
         resumption: resumption::resumption(table.table("resumption")),
         client_auth: client_auth(&mut table),
+        false_start: table.choice("false_start", defaults::FALSE_START, FALSE_START_MODES, &[]),
+        certificate_compression: table
+            .value("certificate_compression")
+            .and_then(|value| value.boolean())
+            .unwrap_or(defaults::CERTIFICATE_COMPRESSION),
     };
     // A list that was refused is reported already and proves nothing about the others.
     if !missing && !refused {
         agreement(&policy, &table, given);
     }
-    table.later(LATER);
     table.finish();
     policy
 }

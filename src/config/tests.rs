@@ -650,10 +650,6 @@ fn planned_keys_are_named_as_such() {
             "2:1 `server_timing` is not supported yet",
         ),
         (
-            "[tls.a]\nfalse_start = \"allow\"",
-            "2:1 `false_start` is not supported yet",
-        ),
-        (
             "[limits]\nhandshakes = 1",
             "2:1 `handshakes` is not supported yet",
         ),

@@ -41,6 +41,7 @@ impl Serialize for HandshakeReport {
         out.serialize_field("resumption", self.resumption.name())?;
         out.serialize_field("session_age_us", &self.session_age.map(micros))?;
         out.serialize_field("false_start", self.false_start.name())?;
+        out.serialize_field("false_start_reason", &self.false_start.reason())?;
         out.serialize_field("ja4", &self.ja4)?;
         out.serialize_field("rtt_us", &self.rtt.map(micros))?;
         out.serialize_field("round_trips", &self.round_trips)?;
@@ -196,7 +197,7 @@ mod tests {
                 r#""peer":"unix","outcome":"failed","version":"1.2","kind":null,"hello_retry":true,"#,
                 r#""cipher":null,"group":"X25519","server_name":"example.com","alpn":null,"#,
                 r#""resumption":"unknown_key","session_age_us":null,"#,
-                r#""false_start":"not_applicable","ja4":null,"#,
+                r#""false_start":"not_applicable","false_start_reason":null,"ja4":null,"#,
                 r#""rtt_us":1500.0,"round_trips":2,"total_us":2.5,"phases_us":{"#,
                 zero.trim_end_matches(','),
                 r#"},"parts_us":{"key_exchange":0.0,"sign":0.999,"ticket":0.0,"verify":0.0,"#,

@@ -15,4 +15,4 @@ pub use handshake::{
     ProtocolVersion, ServerNameLabel,
 };
 pub use phase::{Part, Parts, Phase, PhaseKind, Phases};
-pub use resumption::{FalseStart, Resumption};
+pub use resumption::{FalseStart, Ineligible, Resumption};

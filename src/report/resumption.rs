@@ -53,33 +53,68 @@ impl Resumption {
 /// What became of False Start (RFC 7918), the client's act in full TLS 1.2 handshakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FalseStart {
-    /// Application data came before the client can have seen our Finished.
+    /// Application data came before our Finished was written: the client cannot have seen it.
     Used,
     /// The conditions were met and the client waited.
     EligibleUnused,
-    /// A full TLS 1.2 handshake whose conditions the client's offer did not meet.
-    Ineligible,
+    /// A full TLS 1.2 handshake that did not meet the conditions that most clients set.
+    Ineligible(Ineligible),
     /// Not a full TLS 1.2 handshake.
     NotApplicable,
 }
 
+/// Which condition of False Start was not met. Suites are no reason: each of TLS 1.2 that can be
+/// negotiated here has ECDHE and authenticated encryption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ineligible {
+    /// The client offered no application protocol.
+    NoAlpn,
+    /// The policy negotiates no application protocol (`alpn = []`).
+    AlpnOff,
+    /// The policy holds it back in TLS 1.2 (`false_start = "discourage"`).
+    Discouraged,
+}
+
+impl Ineligible {
+    /// The name in events and the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoAlpn => "no_alpn",
+            Self::AlpnOff => "alpn_off",
+            Self::Discouraged => "discouraged",
+        }
+    }
+}
+
 impl FalseStart {
-    /// Every outcome.
-    pub const ALL: [Self; 4] = [
-        Self::Used,
-        Self::EligibleUnused,
-        Self::Ineligible,
-        Self::NotApplicable,
-    ];
+    /// The names of the outcomes, by [`FalseStart::index`].
+    pub const NAMES: [&'static str; 4] =
+        ["used", "eligible_unused", "ineligible", "not_applicable"];
+
+    /// Where the outcome stands in [`FalseStart::NAMES`]: the reason is left out.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Used => 0,
+            Self::EligibleUnused => 1,
+            Self::Ineligible(_) => 2,
+            Self::NotApplicable => 3,
+        }
+    }
 
     /// The name in metrics, events and the API.
     #[must_use]
     pub const fn name(self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+
+    /// Why it was not eligible, in events and the API.
+    #[must_use]
+    pub const fn reason(self) -> Option<&'static str> {
         match self {
-            Self::Used => "used",
-            Self::EligibleUnused => "eligible_unused",
-            Self::Ineligible => "ineligible",
-            Self::NotApplicable => "not_applicable",
+            Self::Ineligible(reason) => Some(reason.name()),
+            Self::Used | Self::EligibleUnused | Self::NotApplicable => None,
         }
     }
 }

@@ -56,7 +56,7 @@ const IN_FLIGHT: usize = 2;
 const PROBES: usize = 3;
 const HELLO_RETRY: usize = 4;
 const FALSE_START: usize = 5;
-const RESUMPTION: usize = FALSE_START + FalseStart::ALL.len();
+const RESUMPTION: usize = FALSE_START + FalseStart::NAMES.len();
 const DURATION: usize = RESUMPTION + ProtocolVersion::ALL.len() * Resumption::ALL.len();
 const PART: usize = DURATION + ProtocolVersion::ALL.len() * KINDS * HANDSHAKE.counters();
 const PHASE: usize = PART + Part::ALL.len() * HANDSHAKE.counters();
@@ -148,7 +148,7 @@ impl ListenerMetrics {
             return;
         };
         let lane = self.counters.lane();
-        lane.add(FALSE_START + report.false_start as usize, 1);
+        lane.add(FALSE_START + report.false_start.index(), 1);
         lane.add(resumption(version, report.resumption), 1);
         duration(version, kind).observe(lane, report.total);
         for (which, nanos) in report.phases.iter().filter(|&(_, nanos)| nanos > 0) {
@@ -330,9 +330,9 @@ fn write_outcomes(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)]) 
         "Complete handshakes by what became of False Start.",
         |family| {
             for (listener, metrics) in listeners {
-                for result in FalseStart::ALL {
-                    let labels = [("listener", *listener), ("result", result.name())];
-                    family.sample(&labels, metrics.counters.sum(FALSE_START + result as usize));
+                for (index, result) in FalseStart::NAMES.into_iter().enumerate() {
+                    let labels = [("listener", *listener), ("result", result)];
+                    family.sample(&labels, metrics.counters.sum(FALSE_START + index));
                 }
             }
         },

@@ -8,6 +8,8 @@ pub(super) const HANDSHAKE_FAILURE: u8 = 40;
 pub(super) const DECODE_ERROR: u8 = 50;
 /// `protocol_version`
 pub(super) const PROTOCOL_VERSION: u8 = 70;
+/// `inappropriate_fallback`
+pub(super) const INAPPROPRIATE_FALLBACK: u8 = 86;
 /// `user_canceled`
 pub(super) const USER_CANCELED: u8 = 90;
 /// `unrecognized_name`

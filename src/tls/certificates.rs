@@ -1,7 +1,8 @@
 //! Certificates: loaded, checked against their keys, and chosen for each client.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -9,17 +10,21 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{InconsistentKeys, SignatureAlgorithm, SignatureScheme};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::chain::{Chain, ChainError};
 use super::hooks::TimedKey;
-use crate::config::{CertificatePair, CipherSuite, PemSource};
+use super::ocsp::{self, OcspError};
+use crate::config::{CertificatePair, CertificateType, CipherSuite, PemSource};
 use crate::host::HostPattern;
 use crate::pem::{self, PemError};
+use crate::report::ProtocolVersion;
 
 /// A certificate of the configuration, loaded: one pair or several of different key types.
 #[derive(Debug)]
 pub struct LoadedCertificate {
     pairs: Vec<Arc<CertifiedKey>>,
+    chains: Vec<(PathBuf, Chain)>,
     names: Vec<HostPattern>,
     not_after: i64,
 }
@@ -45,11 +50,14 @@ pub enum CertificateError {
         #[source]
         source: PemError,
     },
-    /// The leaf is no X.509 certificate.
-    #[error("the first certificate of {path} is not valid X.509")]
-    X509 {
+    /// The chain is of no use to any client.
+    #[error("{path}")]
+    Chain {
         /// The file.
         path: PathBuf,
+        /// Why.
+        #[source]
+        source: ChainError,
     },
     /// The key belongs to another certificate.
     #[error("the key {key} does not belong to the first certificate of {chain}")]
@@ -58,6 +66,16 @@ pub enum CertificateError {
         chain: PathBuf,
         /// The key's file.
         key: PathBuf,
+    },
+    /// The key belongs to a later certificate of the chain.
+    #[error("the key {key} belongs to certificate {position} of {chain}: the leaf must come first")]
+    LeafNotFirst {
+        /// The chain's file.
+        chain: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Where the leaf stands, from 1.
+        position: usize,
     },
     /// rustls does not take the key.
     #[error("the key {key} cannot be used")]
@@ -68,6 +86,50 @@ pub enum CertificateError {
         #[source]
         source: rustls::Error,
     },
+    /// The OCSP response must not be stapled.
+    #[error("{path}")]
+    Ocsp {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OcspError,
+    },
+    /// A configured name that the certificate is not for.
+    #[error("the certificate {path} is not for \"{name}\": it is for {own}")]
+    NotForName {
+        /// The chain's file.
+        path: PathBuf,
+        /// The configured name.
+        name: HostPattern,
+        /// The names that it is for.
+        own: String,
+    },
+}
+
+/// Something that is wrong with a certificate that is served all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateWarning {
+    /// The chain's file.
+    pub path: PathBuf,
+    /// What is wrong, with the file's name.
+    pub text: String,
+}
+
+impl CertificateError {
+    /// The file that is at fault.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Read { path, .. }
+            | Self::Pem { path, .. }
+            | Self::Chain { path, .. }
+            | Self::Ocsp { path, .. }
+            | Self::NotForName { path, .. } => path,
+            Self::LeafNotFirst { chain, .. } => chain,
+            Self::KeyMismatch { key, .. } | Self::Key { key, .. } => key,
+        }
+    }
 }
 
 impl LoadedCertificate {
@@ -79,15 +141,24 @@ impl LoadedCertificate {
         let provider = aws_lc_rs::default_provider();
         let mut loaded = Self {
             pairs: Vec::with_capacity(pairs.len()),
+            chains: Vec::with_capacity(pairs.len()),
             names: Vec::new(),
             not_after: i64::MAX,
         };
         for pair in pairs {
-            let chain = load_chain(&pair.chain)?;
-            loaded.read_leaf(&chain, &pair.chain)?;
-            loaded
-                .pairs
-                .push(Arc::new(certified(chain, pair, &provider)?));
+            let der = load_chain(&pair.chain)?;
+            let useless = |source| CertificateError::Chain {
+                path: path(&pair.chain),
+                source,
+            };
+            Chain::check_key(&der).map_err(useless)?;
+            let mut certified = certified(der, pair, &provider)?;
+            let chain = Chain::read(&certified.cert, SystemTime::now()).map_err(useless)?;
+            certified.ocsp = load_ocsp(pair, &chain)?;
+            loaded.pairs.push(Arc::new(certified));
+            loaded.not_after = loaded.not_after.min(chain.not_after);
+            loaded.names.extend_from_slice(&chain.names);
+            loaded.chains.push((path(&pair.chain), chain));
         }
         loaded.names.sort();
         loaded.names.dedup();
@@ -111,32 +182,61 @@ impl LoadedCertificate {
         self.pairs.iter().map(|pair| pair.key.algorithm())
     }
 
-    fn read_leaf(
-        &mut self,
-        chain: &[CertificateDer<'static>],
-        source: &PemSource,
-    ) -> Result<(), CertificateError> {
-        let leaf = chain
-            .first()
-            .and_then(|leaf| X509Certificate::from_der(leaf).ok());
-        let Some((_, leaf)) = leaf else {
-            return Err(CertificateError::X509 { path: path(source) });
-        };
-        self.not_after = self.not_after.min(leaf.validity().not_after.timestamp());
-        if let Ok(Some(names)) = leaf.subject_alternative_name() {
-            // A name that the matcher does not take can never be asked for.
-            self.names.extend(
-                names
-                    .value
-                    .general_names
-                    .iter()
-                    .filter_map(|name| match name {
-                        GeneralName::DNSName(name) => HostPattern::parse(name).ok(),
-                        _ => None,
-                    }),
-            );
+    /// Checks that each of the leaves is for `name`, so that clients that ask for it accept it.
+    ///
+    /// # Errors
+    /// The first leaf that is not.
+    pub fn check_name(&self, name: &HostPattern) -> Result<(), CertificateError> {
+        match self.chains.iter().find(|(_, chain)| !chain.covers(name)) {
+            None => Ok(()),
+            Some((path, chain)) => Err(CertificateError::NotForName {
+                path: path.clone(),
+                name: name.clone(),
+                own: chain.listed(),
+            }),
         }
-        Ok(())
+    }
+
+    /// What is wrong with the chains, though not so wrong that they are not served. Without
+    /// configured names, the names of one pair must be those of all.
+    #[must_use]
+    pub fn warnings(&self, names_configured: bool) -> Vec<CertificateWarning> {
+        let mut warnings = Vec::new();
+        for (path, chain) in &self.chains {
+            let mut warn = |text: &str| {
+                warnings.push(CertificateWarning {
+                    path: path.clone(),
+                    text: format!("{}: {text}", path.display()),
+                });
+            };
+            for text in &chain.warnings {
+                warn(text);
+            }
+            let missing = self.names.iter().find(|name| !chain.covers(name));
+            if let Some(name) = missing.filter(|_| !names_configured) {
+                warn(&format!(
+                    "it is not for \"{name}\" as another of the `pairs` is: clients that ask for \
+                     that may get it and refuse it"
+                ));
+            }
+        }
+        for (index, algorithm) in self.algorithms().enumerate() {
+            if self
+                .algorithms()
+                .take(index)
+                .any(|other| other == algorithm)
+                && let Some((path, _)) = self.chains.get(index)
+            {
+                let text = format!(
+                    "{}: an earlier one of the `pairs` has the same key type, so this is hardly \
+                     ever chosen",
+                    path.display()
+                );
+                let path = path.clone();
+                warnings.push(CertificateWarning { path, text });
+            }
+        }
+        warnings
     }
 }
 
@@ -159,57 +259,62 @@ impl PairResolver {
         }
     }
 
-    /// Whether the client can verify `pair`: by its signature schemes, and in TLS 1.2 also by a
-    /// suite for the key's type (RFC 5246 section 7.4.2).
-    fn fits(&self, pair: &CertifiedKey, client: &ClientHello<'_>) -> bool {
-        if pair.key.choose_scheme(client.signature_schemes()).is_none() {
+    /// Whether the client can verify the pair at `index`: by its signature schemes, and in TLS 1.2
+    /// also by a suite for the key's type (RFC 5246 section 7.4.2) and by the key's curve, which
+    /// must be among the client's groups there (RFC 8422 section 5.1).
+    fn fits(&self, index: usize, pair: &CertifiedKey, client: &ClientHello<'_>) -> bool {
+        let schemes = client.signature_schemes();
+        let mut shared = self.suites.iter().filter(|suite| {
+            let mut offered = client.cipher_suites().iter();
+            offered.any(|&offered| u16::from(offered) == suite.code)
+        });
+        // A client that offers suites of TLS 1.3 offers TLS 1.3, and so does a policy.
+        let mut versions = shared.clone().map(|suite| suite.version);
+        if versions.any(|version| version == ProtocolVersion::Tls13) {
+            let schemes: Vec<_> = schemes.iter().copied().filter(in_tls13).collect();
+            return pair.key.choose_scheme(&schemes).is_some();
+        }
+        if pair.key.choose_scheme(schemes).is_none() {
             return false;
         }
-        let algorithm = pair.key.algorithm();
-        self.suites.iter().any(|suite| {
-            client
-                .cipher_suites()
-                .iter()
-                .any(|&offered| u16::from(offered) == suite.code)
-                && suite_serves(suite, algorithm, client.signature_schemes())
-        })
+        let kind = match pair.key.algorithm() {
+            SignatureAlgorithm::RSA => CertificateType::Rsa,
+            _ => CertificateType::Ecdsa,
+        };
+        let chain = self.certificate.chains.get(index);
+        let curve = chain.and_then(|(_, chain)| chain.curve);
+        let known = match (curve, client.named_groups()) {
+            (Some(curve), Some(groups)) => groups.iter().any(|&group| u16::from(group) == curve),
+            _ => true,
+        };
+        known && shared.any(|suite| suite.certificate == kind)
     }
 }
 
 impl ResolvesServerCert for PairResolver {
     fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let pairs = &self.certificate.pairs;
-        // With no pair that fits, the first one lets rustls find the precise reason.
+        // With no pair that fits, the first one lets rustls find the precise reason; and many
+        // clients do not insist on the curve.
         pairs
             .iter()
-            .find(|pair| self.fits(pair, &client_hello))
+            .enumerate()
+            .find(|(index, pair)| self.fits(*index, pair, &client_hello))
+            .map(|(_, pair)| pair)
             .or_else(|| pairs.first())
             .cloned()
     }
 }
 
-/// Whether `suite` works with a key of `algorithm`.
-fn suite_serves(
-    suite: &CipherSuite,
-    algorithm: SignatureAlgorithm,
-    schemes: &[SignatureScheme],
-) -> bool {
-    if suite.code >> 8 == 0x13 {
-        // TLS 1.3 has no PKCS #1 v1.5 signatures (RFC 8446 section 4.2.3).
-        return algorithm != SignatureAlgorithm::RSA
-            || schemes.iter().any(|scheme| {
-                matches!(
-                    scheme,
-                    SignatureScheme::RSA_PSS_SHA256
-                        | SignatureScheme::RSA_PSS_SHA384
-                        | SignatureScheme::RSA_PSS_SHA512
-                )
-            });
-    }
-    match algorithm {
-        SignatureAlgorithm::RSA => suite.name.contains("_RSA_"),
-        _ => suite.name.contains("_ECDSA_"),
-    }
+/// TLS 1.3 has no PKCS #1 v1.5 signatures (RFC 8446 section 4.2.3).
+const fn in_tls13(scheme: &SignatureScheme) -> bool {
+    !matches!(
+        scheme,
+        SignatureScheme::RSA_PKCS1_SHA1
+            | SignatureScheme::RSA_PKCS1_SHA256
+            | SignatureScheme::RSA_PKCS1_SHA384
+            | SignatureScheme::RSA_PKCS1_SHA512
+    )
 }
 
 fn certified(
@@ -222,21 +327,55 @@ fn certified(
         path: path(&pair.key),
         source,
     })?;
-    let mut certified =
-        CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                CertificateError::KeyMismatch {
-                    chain: path(&pair.chain),
-                    key: path(&pair.key),
-                }
-            }
-            source => CertificateError::Key {
-                key: path(&pair.key),
-                source,
-            },
+    let key = provider
+        .key_provider
+        .load_private_key(key)
+        .map_err(|source| CertificateError::Key {
+            key: path(&pair.key),
+            source,
         })?;
+    let mut certified = CertifiedKey::new(chain, key);
+    // A key that cannot tell its public half is taken at its word, as rustls does.
+    if let Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) =
+        certified.keys_match()
+    {
+        let (chain, key) = (path(&pair.chain), path(&pair.key));
+        return Err(match owner(&certified) {
+            Some(position) => CertificateError::LeafNotFirst {
+                chain,
+                key,
+                position,
+            },
+            None => CertificateError::KeyMismatch { chain, key },
+        });
+    }
     certified.key = Arc::new(TimedKey(certified.key));
     Ok(certified)
+}
+
+/// Where in its chain the certificate of a key stands, from 1.
+fn owner(certified: &CertifiedKey) -> Option<usize> {
+    let public = certified.key.public_key()?;
+    let mut chain = certified.cert.iter();
+    let index = chain.position(|der| {
+        X509Certificate::from_der(der)
+            .is_ok_and(|(_, certificate)| certificate.public_key().raw == public.as_ref())
+    })?;
+    Some(index + 1)
+}
+
+fn load_ocsp(pair: &CertificatePair, chain: &Chain) -> Result<Option<Vec<u8>>, CertificateError> {
+    let Some(source) = &pair.ocsp else {
+        return Ok(None);
+    };
+    let response = read(source)?;
+    match ocsp::check(&response, &chain.serial) {
+        Ok(()) => Ok(Some(response)),
+        Err(error) => Err(CertificateError::Ocsp {
+            path: path(source),
+            source: error,
+        }),
+    }
 }
 
 fn load_chain(source: &PemSource) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
@@ -275,6 +414,7 @@ mod tests {
         CertificatePair {
             chain: PemSource::Memory(made.cert.pem().into()),
             key: PemSource::Memory(made.signing_key.serialize_pem().into()),
+            ocsp: None,
         }
     }
 
@@ -293,11 +433,45 @@ mod tests {
         let mixed = CertificatePair {
             chain: pair(&["a.example"]).chain,
             key: pair(&["b.example"]).key,
+            ocsp: None,
         };
         assert!(matches!(
             LoadedCertificate::load(&[mixed]),
             Err(CertificateError::KeyMismatch { .. })
         ));
+    }
+
+    #[test]
+    fn a_leaf_that_is_not_first_is_found() {
+        let (first, second) = (pair(&["a.example"]), pair(&["b.example"]));
+        let text = |source: &PemSource| String::from_utf8(read(source).unwrap()).unwrap();
+        let chain = text(&first.chain) + &text(&second.chain);
+        let swapped = CertificatePair {
+            chain: PemSource::Memory(chain.into()),
+            ..second
+        };
+        assert!(matches!(
+            LoadedCertificate::load(&[swapped]),
+            Err(CertificateError::LeafNotFirst { position: 2, .. })
+        ));
+    }
+
+    #[test]
+    fn names_are_checked_against_every_pair() {
+        let pairs = [pair(&["a.example", "b.example"]), pair(&["a.example"])];
+        let loaded = LoadedCertificate::load(&pairs).unwrap();
+        let name = |name| HostPattern::parse(name).unwrap();
+        loaded.check_name(&name("a.example")).unwrap();
+        assert_eq!(
+            loaded
+                .check_name(&name("b.example"))
+                .unwrap_err()
+                .to_string(),
+            "the certificate (made in memory) is not for \"b.example\": it is for a.example"
+        );
+        // The names differ, and so does nothing else: both keys are ECDSA.
+        assert_eq!(loaded.warnings(false).len(), 2);
+        assert_eq!(loaded.warnings(true).len(), 1);
     }
 
     #[test]
@@ -309,6 +483,7 @@ mod tests {
         let error = LoadedCertificate::load(&[CertificatePair {
             chain: missing.clone(),
             key: missing,
+            ocsp: None,
         }])
         .unwrap_err();
         assert_eq!(error.to_string(), "cannot read /nonexistent/x.pem");

@@ -414,6 +414,7 @@ mod tests {
             let pair = CertificatePair {
                 chain: PemSource::Memory(made.cert.pem().into()),
                 key: PemSource::Memory(made.signing_key.serialize_pem().into()),
+                ocsp: None,
             };
             let suites = [0x1301, 0xc02b].into_iter();
             let spec = Policy {
@@ -425,6 +426,8 @@ mod tests {
                 unknown_sni: SniAction::Reject,
                 missing_sni: SniAction::Reject,
                 handshake_timeout: Duration::from_secs(5),
+                false_start: crate::config::FalseStartMode::Allow,
+                certificate_compression: true,
                 resumption: crate::config::Resumption {
                     mode: ResumptionMode::Tickets(TicketKeys::Rotated(Duration::from_secs(60))),
                     lifetime: Duration::from_secs(60),

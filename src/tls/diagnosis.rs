@@ -129,6 +129,32 @@ pub(super) fn no_such_name(hello: &ClientHello) -> Failure {
     }
 }
 
+/// The failure of a client that says it offers less than it can, where the policy has more.
+pub(super) fn needless_fallback() -> Failure {
+    Failure {
+        class: FailureClass::NoSharedVersion,
+        phase: Phase::Select,
+        side: Side::Server,
+        alert: Some(alert::INAPPROPRIATE_FALLBACK),
+        diagnosis: "the client fell back to TLS 1.2 after an attempt that failed \
+                    (TLS_FALLBACK_SCSV), and the policy has TLS 1.3: somebody may be forcing it"
+            .into(),
+    }
+}
+
+/// The failure of a client that sent application data before our Finished, where that is refused.
+pub(super) fn false_start() -> Failure {
+    Failure {
+        class: FailureClass::FalseStartRefused,
+        phase: Phase::ClientFinished,
+        side: Side::Server,
+        alert: Some(alert::UNEXPECTED_MESSAGE),
+        diagnosis: "the client sent application data before the handshake was complete (False \
+                    Start), which the policy refuses"
+            .into(),
+    }
+}
+
 fn of_tls(error: &Error, scene: &Scene<'_>) -> Failure {
     use FailureClass as C;
 

@@ -19,14 +19,14 @@ use super::diagnosis::{self, Scene};
 use super::first_flight::{FirstFlight, looks_like_http};
 use super::hello::ClientHello;
 use super::policy::TlsPolicy;
-use super::record::{FirstRequest, RecordIo};
+use super::record::{EarlyData, FirstRequest, RecordIo};
 use super::sites::{Choice, Site, Sites};
 use super::work::{SessionFacts, Verdict};
-use crate::config::{Alpn, CipherSuite, Group};
+use crate::config::{Alpn, CipherSuite, FalseStartMode, Group};
 use crate::deadline::Deadline;
 use crate::report::{
     ConnectionId, Direction, Failure, FailureClass, FalseStart, HandshakeKind, HandshakeReport,
-    Message, Outcome, Peer, ProtocolVersion, Resumption, ServerNameLabel, Side,
+    Ineligible, Message, Outcome, Peer, ProtocolVersion, Resumption, ServerNameLabel, Side,
 };
 use crate::telemetry::ListenerMetrics;
 
@@ -158,10 +158,22 @@ where
         let failure = diagnosis::no_shared_version(hello, policy);
         return Err(facts.refuse(io, failure).await);
     }
+    if hello.falls_back() && policy.versions.contains(&ProtocolVersion::Tls13) {
+        let failure = diagnosis::needless_fallback();
+        return Err(facts.refuse(io, failure).await);
+    }
+    let tls13 = hello.offers_tls13() && policy.versions.contains(&ProtocolVersion::Tls13);
+    let version = match tls13 {
+        true => ProtocolVersion::Tls13,
+        false => ProtocolVersion::Tls12,
+    };
     if let Some(handshake) = io.handshake() {
         handshake
             .deadline
             .reset(incoming.accepted + policy.handshake_timeout);
+        if policy.false_start == FalseStartMode::Refuse {
+            handshake.early_data = EarlyData::Refuse;
+        }
     }
     let site = facts.site.insert(site).clone();
 
@@ -187,7 +199,7 @@ where
         handshake.begin_server_flight();
     }
     match start
-        .into_stream(site.config().clone())
+        .into_stream(site.config(version).clone())
         .into_fallible()
         .await
     {
@@ -227,7 +239,16 @@ where
                 report,
             })
         }
-        Err((error, io)) => Err(facts.broken(io, &error)),
+        Err((error, mut io)) => {
+            let refused = io
+                .handshake()
+                .is_some_and(|handshake| handshake.early_data == EarlyData::Refused);
+            if refused {
+                // Nothing of ours is encrypted yet, so neither is the alert.
+                return Err(facts.refuse(io, diagnosis::false_start()).await);
+            }
+            Err(facts.broken(io, &error))
+        }
     }
 }
 
@@ -308,6 +329,22 @@ impl Facts<'_> {
         })
     }
 
+    /// Why no application protocol was negotiated, without which most clients do not start early.
+    fn ineligible(&self) -> Ineligible {
+        let offered = self
+            .hello
+            .as_ref()
+            .is_some_and(|hello| hello.alpn.is_some());
+        let policy = self.site.as_ref().map(|site| site.policy().spec());
+        if !offered {
+            Ineligible::NoAlpn
+        } else if policy.is_some_and(|policy| policy.alpn.is_empty()) {
+            Ineligible::AlpnOff
+        } else {
+            Ineligible::Discouraged
+        }
+    }
+
     fn report<S>(
         &self,
         io: &mut RecordIo<S>,
@@ -325,6 +362,7 @@ impl Facts<'_> {
         let phase = handshake.clock.phase();
         let (phases, parts, total) = handshake.clock.stop(now);
         let sessions = handshake.clock.sessions();
+        let early_data = handshake.early_data;
         let transcript = &mut handshake.transcript;
         let server = transcript.server();
         let outcome = outcome(&Scene {
@@ -346,12 +384,11 @@ impl Facts<'_> {
             None if server.resumed => Some(HandshakeKind::Resumed),
             None => None,
         };
-        let early = transcript.early_application_records() > 0;
-        let false_start = match (server.version, kind) {
-            (Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full)) if early => FalseStart::Used,
-            (Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full)) => match alpn {
+        let false_start = match (early_data, server.version, kind) {
+            (EarlyData::Accepted | EarlyData::Refused, ..) => FalseStart::Used,
+            (_, Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full)) => match alpn {
                 Some(_) => FalseStart::EligibleUnused,
-                None => FalseStart::Ineligible,
+                None => FalseStart::Ineligible(self.ineligible()),
             },
             _ => FalseStart::NotApplicable,
         };
@@ -529,6 +566,7 @@ mod tests {
             let pair = CertificatePair {
                 chain: PemSource::Memory(made.cert.pem().into()),
                 key: PemSource::Memory(made.signing_key.serialize_pem().into()),
+                ocsp: None,
             };
             let certificate = Arc::new(LoadedCertificate::load(&[pair]).unwrap());
             let mut spec = Policy {
@@ -550,6 +588,8 @@ mod tests {
                     cache_size: 1 << 20,
                 },
                 client_auth: None,
+                false_start: FalseStartMode::Allow,
+                certificate_compression: true,
             };
             change(&mut spec);
             let policy = Arc::new(TlsPolicy::new(spec, None).unwrap());

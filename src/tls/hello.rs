@@ -73,6 +73,8 @@ pub enum HelloError {
 
 const TLS12: u16 = 0x0303;
 const TLS13: u16 = 0x0304;
+/// TLS_FALLBACK_SCSV, no suite but a signal.
+const FALLBACK_SCSV: u16 = 0x5600;
 
 impl ClientHello {
     /// Parses one handshake message with its four-byte header.
@@ -162,6 +164,13 @@ impl ClientHello {
         self.supported_versions
             .as_ref()
             .is_some_and(|versions| versions.contains(&TLS13))
+    }
+
+    /// Whether the client says that it can do better than it offers: it tries an older version
+    /// after a failure (RFC 7507).
+    #[must_use]
+    pub fn falls_back(&self) -> bool {
+        !self.offers_tls13() && self.cipher_suites.contains(&FALLBACK_SCSV)
     }
 
     /// Whether TLS 1.2 is offered.

@@ -4,6 +4,7 @@
 
 mod alert;
 mod certificates;
+mod chain;
 mod client_auth;
 mod client_identity;
 mod clock;
@@ -13,6 +14,7 @@ mod handshake;
 mod hello;
 mod hooks;
 mod key_directory;
+mod ocsp;
 mod policy;
 mod provider;
 mod record;
@@ -27,12 +29,14 @@ mod transcript;
 mod wire;
 mod work;
 
-pub use certificates::{CertificateError, LoadedCertificate};
+pub use certificates::{CertificateError, CertificateWarning, LoadedCertificate};
+pub use chain::ChainError;
 pub use client_auth::{ClientAuthError, ClientVerifier};
 pub use client_identity::{ClientIdentity, IdentityError};
 pub use handshake::{Established, Incoming, Refused, accept};
 pub use hello::{ClientHello, HelloError, ServerName, is_grease};
 pub use key_directory::{KeyDirectoryError, add_ticket_key, rotate_ticket_keys};
+pub use ocsp::OcspError;
 pub use policy::{PolicyError, TlsPolicy};
 pub use provider::{provider, warm_up};
 pub use record::RecordIo;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio_rustls::rustls;
+use tokio_rustls::rustls::compress::{CompressionCache, ZLIB_COMPRESSOR, ZLIB_DECOMPRESSOR};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ServerConfig};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
@@ -170,6 +171,7 @@ impl TlsPolicy {
                 ProtocolVersion::Tls13 => &TLS13,
             })
             .collect();
+        let pairs = certificate.algorithms().count();
         let resolver = PairResolver::new(certificate, self.spec.cipher_suites.clone());
         let builder = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&versions)?;
@@ -195,6 +197,22 @@ impl TlsPolicy {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
+        compress_certificates(&mut config, self.spec.certificate_compression, pairs);
         Ok(Arc::new(config))
     }
+}
+
+/// Certificate compression (RFC 8879) in TLS 1.3: zlib alone, the one algorithm that all but
+/// Chromium's clients share and that costs no large dependency.
+fn compress_certificates(config: &mut ServerConfig, enabled: bool, pairs: usize) {
+    if enabled {
+        config.cert_compressors = vec![ZLIB_COMPRESSOR];
+        config.cert_decompressors = vec![ZLIB_DECOMPRESSOR];
+    } else {
+        config.cert_compressors.clear();
+        config.cert_decompressors.clear();
+    }
+    // Each chain is compressed once: with an OCSP response, and without for clients that ask for
+    // none.
+    config.cert_compression_cache = Arc::new(CompressionCache::new(2 * pairs));
 }

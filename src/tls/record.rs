@@ -40,6 +40,7 @@ pub(super) struct Handshake {
     pub(super) clock: Clock,
     pub(super) transcript: Transcript,
     pub(super) deadline: Deadline,
+    pub(super) early_data: EarlyData,
     stage: Stage,
     inbox: Inbox,
     /// The kernel did not take all of our flight yet.
@@ -71,6 +72,19 @@ impl FirstRequest {
     pub(super) fn came(&self, wait: Duration) {
         self.metrics.first_request_wait_of(self.kind, wait);
     }
+}
+
+/// Application data of TLS 1.2 that comes before our Finished is written: False Start (RFC 7918).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EarlyData {
+    /// None came; it would be accepted.
+    Accept,
+    /// None came; it would end the handshake.
+    Refuse,
+    /// It came and was accepted.
+    Accepted,
+    /// It came and ends the handshake.
+    Refused,
 }
 
 /// How far the handshake is, as far as waits and writes need to know.
@@ -106,6 +120,8 @@ struct Inbox {
 const MAX_AHEAD: usize = 96 * 1024;
 /// Most ClientHellos fit; one with a post-quantum key share has about 1,800 bytes.
 const READ_SIZE: usize = 4096;
+/// The record type of application data.
+const APPLICATION_DATA: u8 = 23;
 
 impl<S> RecordIo<S> {
     /// Begins a handshake on `io` that was accepted at `accepted`.
@@ -116,6 +132,7 @@ impl<S> RecordIo<S> {
                 clock: Clock::start(accepted),
                 transcript: Transcript::new(accepted),
                 deadline,
+                early_data: EarlyData::Accept,
                 stage: Stage::ClientHello,
                 inbox: Inbox {
                     bytes: Vec::new(),
@@ -256,6 +273,7 @@ impl Handshake {
             };
         }
         loop {
+            self.watch_early_data()?;
             if self.hand_out(out, now) {
                 return Poll::Ready(Ok(()));
             }
@@ -268,6 +286,29 @@ impl Handshake {
             if !self.inbox.eof && self.stage == Stage::ClientFlightWait {
                 self.clock.enter(Phase::ClientFlightRead, now);
                 self.stage = Stage::ClientFlight;
+            }
+        }
+    }
+
+    /// Looks whether the next record, whole or not, is application data before our Finished.
+    /// rustls always asks for more between checking the client's Finished and writing ours, so
+    /// what lies in the kernel by then is seen too.
+    fn watch_early_data(&mut self) -> io::Result<()> {
+        let next = self.inbox.bytes.get(self.inbox.head);
+        if self.inbox.record_left > 0
+            || next != Some(&APPLICATION_DATA)
+            || !self.transcript.owes_finished()
+        {
+            return Ok(());
+        }
+        match self.early_data {
+            EarlyData::Accept | EarlyData::Accepted => {
+                self.early_data = EarlyData::Accepted;
+                Ok(())
+            }
+            EarlyData::Refuse | EarlyData::Refused => {
+                self.early_data = EarlyData::Refused;
+                Err(io::ErrorKind::PermissionDenied.into())
             }
         }
     }

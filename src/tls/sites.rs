@@ -9,9 +9,9 @@ use tokio_rustls::rustls::server::ServerConfig;
 use super::certificates::LoadedCertificate;
 use super::hello::{ClientHello, ServerName};
 use super::policy::TlsPolicy;
-use crate::config::SniAction;
+use crate::config::{FalseStartMode, SniAction};
 use crate::host::{HostMap, HostPattern};
-use crate::report::ServerNameLabel;
+use crate::report::{ProtocolVersion, ServerNameLabel};
 
 /// What one listener serves: its names, and the site for clients without a known one.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Sites {
 #[derive(Debug)]
 pub struct Site {
     config: Arc<ServerConfig>,
+    /// Instead of `config` where TLS 1.2 is going to be negotiated.
+    tls12: Option<Arc<ServerConfig>>,
     policy: Arc<TlsPolicy>,
     certificate: Arc<LoadedCertificate>,
 }
@@ -49,16 +51,27 @@ impl Site {
         certificate: Arc<LoadedCertificate>,
         policy: Arc<TlsPolicy>,
     ) -> Result<Self, rustls::Error> {
+        let config = policy.server_config(certificate.clone())?;
+        let discourage = policy.spec().false_start == FalseStartMode::Discourage;
+        let tls12 = discourage.then(|| {
+            let mut config = (*config).clone();
+            config.alpn_protocols.clear();
+            Arc::new(config)
+        });
         Ok(Self {
-            config: policy.server_config(certificate.clone())?,
+            config,
+            tls12,
             policy,
             certificate,
         })
     }
 
-    /// The rustls configuration.
-    pub(super) const fn config(&self) -> &Arc<ServerConfig> {
-        &self.config
+    /// The rustls configuration for a handshake of `version`.
+    pub(super) fn config(&self, version: ProtocolVersion) -> &Arc<ServerConfig> {
+        match version {
+            ProtocolVersion::Tls12 => self.tls12.as_ref().unwrap_or(&self.config),
+            ProtocolVersion::Tls13 => &self.config,
+        }
     }
 
     /// The policy.

@@ -18,7 +18,6 @@ pub(super) struct Transcript {
     server: ServerFacts,
     alert_received: Option<u8>,
     alert_sent: Option<u8>,
-    application_records: u32,
     /// Whether a full handshake asks for a client certificate.
     asks_certificate: bool,
 }
@@ -86,7 +85,6 @@ impl Transcript {
             server: ServerFacts::default(),
             alert_received: None,
             alert_sent: None,
-            application_records: 0,
             asks_certificate: false,
         }
     }
@@ -151,9 +149,13 @@ impl Transcript {
         self.alert_sent
     }
 
-    /// How many TLS 1.2 records of application data came before the handshake was complete.
-    pub(super) const fn early_application_records(&self) -> u32 {
-        self.application_records
+    /// Whether the client has sent its Finished of TLS 1.2, and nothing of our ChangeCipherSpec
+    /// is written: the client cannot have seen our Finished. Never so in a resumed handshake, in
+    /// which ours comes first.
+    pub(super) fn owes_finished(&self) -> bool {
+        self.server.version == Some(ProtocolVersion::Tls12)
+            && self.inbound.encrypted_records > 0
+            && !self.outbound.encrypted
     }
 
     /// Whether anything was written.
@@ -222,7 +224,10 @@ impl Transcript {
             ALERT => self.push(direction, "Alert", record.len(), now),
             HANDSHAKE if !encrypted => self.clear_handshake(direction, body, now),
             // In TLS 1.2 the ticket goes in clear before ChangeCipherSpec; only Finished follows.
-            HANDSHAKE => self.push(direction, "Finished", record.len(), now),
+            HANDSHAKE => {
+                self.lane(direction).encrypted_records += 1;
+                self.push(direction, "Finished", record.len(), now);
+            }
             APPLICATION_DATA => self.application_data(direction, record.len(), now),
             _ => {}
         }
@@ -232,9 +237,6 @@ impl Transcript {
     /// follows from the protocol (RFC 8446 section 2).
     fn application_data(&mut self, direction: Direction, bytes: usize, now: Instant) {
         if self.server.version != Some(ProtocolVersion::Tls13) {
-            if direction == Direction::In {
-                self.application_records += 1;
-            }
             return;
         }
         let client_finished = self.inbound.encrypted_records > 0;

@@ -75,6 +75,25 @@ fn a_client_without_a_suite_of_ours_gets_handshake_failure() {
 }
 
 #[test]
+fn a_needless_fallback_gets_inappropriate_fallback() {
+    let tables = "[tls.old]\nversions = [\"1.2\"]\n[[listeners]]\nname = \"old\"\n\
+                  address = \"127.0.0.1:0\"\ntls = \"old\"\ncertificates = [\"main\"]";
+    let mut daemon = Daemon::run(&Settings::new(Origin::start().address()).more(tables));
+    daemon.wait_listening("old");
+    let fall_back = |listener: &str| {
+        Tool::new("openssl")
+            .words("s_client -tls1_2 -fallback_scsv -servername example.test")
+            .args(["-connect", &daemon.address(listener).to_string()])
+            .run()
+    };
+    let (output, handshake) = daemon.new_handshake(|| fall_back("https"));
+    assert!(output.stderr.contains("SSL alert number 86"), "{output}");
+    assert_failed(&handshake, "no_shared_version", "server", Some(86));
+    // Where TLS 1.2 is the best there is, nothing was lost.
+    fall_back("old").success();
+}
+
+#[test]
 fn a_client_that_does_not_trust_us_is_client_rejected_cert() {
     let daemon = daemon();
     for version in ["--tlsv1.2 --tls-max 1.2", "--tlsv1.3"] {

@@ -11,14 +11,17 @@
 )]
 
 mod admin;
+mod certificates;
 mod check;
 mod client_auth;
 mod dev;
 mod failures;
+mod false_start;
 mod forwarding;
 mod interop;
 mod limits;
 mod load;
+mod negotiation;
 mod phases;
 mod reload;
 mod resumption;

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
+    SignatureAlgorithm,
 };
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
@@ -20,6 +21,12 @@ pub(crate) struct Certs {
     pub(crate) rsa: Leaf,
     /// ECDSA P-256 for `*.wild.test`.
     pub(crate) wild: Leaf,
+    /// ECDSA P-384 for the names of `main`.
+    pub(crate) p384: Leaf,
+    /// Ed25519 for the names of `main`.
+    pub(crate) ed25519: Leaf,
+    /// Like `main`, and expired.
+    pub(crate) expired: Leaf,
 }
 
 /// One certificate with its key.
@@ -61,6 +68,11 @@ impl Certs {
             main: leaf(&issuer, &PKCS_ECDSA_P256_SHA256, &names),
             rsa: leaf(&issuer, &PKCS_RSA_SHA256, &names),
             wild: leaf(&issuer, &PKCS_ECDSA_P256_SHA256, &["*.wild.test"]),
+            p384: leaf(&issuer, &PKCS_ECDSA_P384_SHA384, &names),
+            ed25519: leaf(&issuer, &PKCS_ED25519, &names),
+            expired: leaf_with(&issuer, &PKCS_ECDSA_P256_SHA256, &names, |params| {
+                params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+            }),
         }
     }
 
@@ -71,6 +83,9 @@ impl Certs {
             ("main", &self.main),
             ("rsa", &self.rsa),
             ("wild", &self.wild),
+            ("p384", &self.p384),
+            ("ed25519", &self.ed25519),
+            ("main-expired", &self.expired),
         ] {
             std::fs::write(dir.join(format!("{name}.pem")), &leaf.pem).unwrap();
             std::fs::write(dir.join(format!("{name}.key")), &leaf.key).unwrap();
@@ -83,6 +98,15 @@ fn leaf(
     algorithm: &'static SignatureAlgorithm,
     names: &[&str],
 ) -> Leaf {
+    leaf_with(issuer, algorithm, names, |_| ())
+}
+
+fn leaf_with(
+    issuer: &Issuer<'_, KeyPair>,
+    algorithm: &'static SignatureAlgorithm,
+    names: &[&str],
+    change: impl FnOnce(&mut CertificateParams),
+) -> Leaf {
     let key = KeyPair::generate_for(algorithm).unwrap();
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(names.clone()).unwrap();
@@ -91,6 +115,7 @@ fn leaf(
         .push(DnType::CommonName, names[0].as_str());
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
+    change(&mut params);
     let certificate = params.signed_by(&key, issuer).unwrap();
     Leaf {
         der: certificate.der().clone(),

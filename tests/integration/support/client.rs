@@ -6,11 +6,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{
-    AlertDescription, ClientConfig, ClientConnection, Error, RootCertStore, StreamOwned,
+    AlertDescription, ClientConfig, ClientConnection, Error, KeyLog, RootCertStore, StreamOwned,
     SupportedProtocolVersion,
 };
 
@@ -34,17 +35,17 @@ impl Client {
 
     /// Offers one version, `1.2` or `1.3`.
     pub(crate) fn of_version(version: &str) -> Self {
-        match version {
-            "1.2" => Self::with(&[&TLS12]),
-            "1.3" => Self::with(&[&TLS13]),
-            other => panic!("no version {other}"),
-        }
+        Self::with(&[version_of(version)])
     }
 
     fn with(versions: &[&'static SupportedProtocolVersion]) -> Self {
+        Self::of(aws_lc_rs::default_provider(), versions)
+    }
+
+    fn of(provider: CryptoProvider, versions: &[&'static SupportedProtocolVersion]) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(certs().ca.der.clone()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        let mut config = ClientConfig::builder_with_provider(provider.into())
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)
@@ -65,6 +66,34 @@ impl Client {
     /// Sends no server name, but still checks the certificate for it.
     pub(crate) fn without_sni(mut self) -> Self {
         Arc::make_mut(&mut self.config).enable_sni = false;
+        self
+    }
+
+    /// Offers these application protocols.
+    pub(crate) fn alpn(mut self, protocols: &[&str]) -> Self {
+        let protocols = protocols.iter().map(|name| name.as_bytes().to_vec());
+        Arc::make_mut(&mut self.config).alpn_protocols = protocols.collect();
+        self
+    }
+
+    /// Offers no other cipher suite and group than these, by their code points.
+    pub(crate) fn only(version: &str, suite: u16, group: u16) -> Self {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites = aws_lc_rs::ALL_CIPHER_SUITES.to_vec();
+        provider.kx_groups = aws_lc_rs::ALL_KX_GROUPS.to_vec();
+        let suites = &mut provider.cipher_suites;
+        suites.retain(|one| u16::from(one.suite()) == suite);
+        provider
+            .kx_groups
+            .retain(|one| u16::from(one.name()) == group);
+        Self::of(provider, &[version_of(version)])
+    }
+
+    /// Makes every handshake a full one, and tells its secrets to `key_log`.
+    pub(crate) fn telling(mut self, key_log: Arc<dyn KeyLog>) -> Self {
+        let config = Arc::make_mut(&mut self.config);
+        config.key_log = key_log;
+        config.resumption = Resumption::disabled();
         self
     }
 
@@ -113,9 +142,18 @@ impl Client {
         Ok(chain[0].clone().into_owned())
     }
 
-    fn connection(&self) -> ClientConnection {
+    /// A connection that has sent nothing yet.
+    pub(crate) fn connection(&self) -> ClientConnection {
         let name = ServerName::try_from(self.name.clone()).unwrap();
         ClientConnection::new(self.config.clone(), name).unwrap()
+    }
+}
+
+fn version_of(version: &str) -> &'static SupportedProtocolVersion {
+    match version {
+        "1.2" => &TLS12,
+        "1.3" => &TLS13,
+        other => panic!("no version {other}"),
     }
 }
 
