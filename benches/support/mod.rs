@@ -10,7 +10,7 @@ use handfast::config::{self, MemoryCertificate};
 use handfast::report::{ConnectionId, Peer};
 use handfast::snapshot::{ListenerState, Snapshot};
 use handfast::telemetry::Metrics;
-use handfast::tls::{self, Established, Incoming, Refused};
+use handfast::tls::{self, Admission, Established, Incoming, Refused};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
@@ -49,6 +49,7 @@ impl Cell {
 /// A listener's state and a client for it.
 pub(crate) struct Rig {
     listener: Arc<ListenerState>,
+    admission: Admission,
     client: TlsConnector,
 }
 
@@ -76,6 +77,7 @@ impl Rig {
             .expect("the listener is there");
         let rig = Self {
             listener,
+            admission: Admission::new(1),
             client: client(cell, made.cert.der()),
         };
         if cell.resumed() {
@@ -100,8 +102,13 @@ impl Rig {
             .as_ref()
             .expect("the listener speaks TLS");
         // Boxed as a trait object, so that it is a function of its own for the profiler.
-        let accept: Pin<Box<dyn Future<Output = Accepted> + '_>> =
-            Box::pin(tls::accept(ours, &incoming, sites, &self.listener.metrics));
+        let accept: Pin<Box<dyn Future<Output = Accepted> + '_>> = Box::pin(tls::accept(
+            ours,
+            &incoming,
+            sites,
+            &self.listener.metrics,
+            &self.admission,
+        ));
         let name = ServerName::try_from("localhost").expect("a valid name");
         let (established, client) = tokio::join!(accept, self.client.connect(name, theirs));
         let (Ok(mut established), Ok(mut client)) = (established, client) else {

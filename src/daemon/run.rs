@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 
 use super::cli::complain;
 use super::descriptors;
@@ -88,7 +89,12 @@ async fn serve(
     descriptors::raise(connections);
     let mut shutdown_spec = loaded.config.shutdown.clone();
     let snapshot = Arc::new(ArcSwap::from_pointee(first));
-    let context = Arc::new(ServerContext::new(snapshot, telemetry.clone(), connections));
+    let context = Arc::new(ServerContext::new(
+        snapshot,
+        telemetry.clone(),
+        connections,
+        Handle::current().metrics().num_workers(),
+    ));
     let (drain_sender, drain) = drain::channel();
     let mut listeners = Listeners::new(context.clone(), drain.clone());
     let readiness = Readiness::new();

@@ -15,7 +15,7 @@ use crate::proxy::{ConnectionInfo, ProxyService, TlsFacts};
 use crate::report::ConnectionId;
 use crate::snapshot::{ListenerState, SnapshotStore};
 use crate::telemetry::{ListenerMetrics, Telemetry};
-use crate::tls::{self, Established, Incoming, Sites};
+use crate::tls::{self, Admission, Established, Incoming, Sites};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -26,13 +26,20 @@ pub struct ServerContext {
     pub telemetry: Telemetry,
     /// `limits.connections`.
     pub permits: ConnectionPermits,
+    /// Crypto slots, one a worker.
+    pub admission: Admission,
     next_id: AtomicU64,
 }
 
 impl ServerContext {
-    /// A context with `connections` permits.
+    /// A context with `connections` permits and crypto slots for `workers`.
     #[must_use]
-    pub fn new(snapshot: Arc<SnapshotStore>, telemetry: Telemetry, connections: usize) -> Self {
+    pub fn new(
+        snapshot: Arc<SnapshotStore>,
+        telemetry: Telemetry,
+        connections: usize,
+        workers: usize,
+    ) -> Self {
         // Above the low 40 bits the start time, so that numbers of two runs differ.
         let seconds = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -41,6 +48,7 @@ impl ServerContext {
             snapshot,
             telemetry,
             permits: ConnectionPermits::new(connections),
+            admission: Admission::new(workers),
             next_id: AtomicU64::new((seconds & 0xff_ffff) << 40),
         }
     }
@@ -132,7 +140,15 @@ async fn handshake(
     context: &ServerContext,
 ) -> Option<Established<TcpStream>> {
     listener.metrics.handshake_started();
-    match Box::pin(tls::accept(stream, incoming, sites, &listener.metrics)).await {
+    match Box::pin(tls::accept(
+        stream,
+        incoming,
+        sites,
+        &listener.metrics,
+        &context.admission,
+    ))
+    .await
+    {
         Ok(established) => Some(established),
         Err(refused) => {
             context

@@ -3,8 +3,11 @@
 //! The ClientHello is read to its last byte and judged by our own parser; then rustls does the
 //! handshake over [`RecordIo`], which keeps the time. Every way out makes a report.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -14,6 +17,7 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::rustls::{self, ServerConnection};
 use tokio_rustls::server::TlsStream;
 
+use super::admission::{Admission, Slot};
 use super::alert;
 use super::diagnosis::{self, Scene};
 use super::first_flight::{FirstFlight, looks_like_http};
@@ -26,7 +30,7 @@ use crate::config::{Alpn, CipherSuite, FalseStartMode, Group};
 use crate::deadline::Deadline;
 use crate::report::{
     ConnectionId, Direction, Failure, FailureClass, FalseStart, HandshakeKind, HandshakeReport,
-    Ineligible, Message, Outcome, Peer, ProtocolVersion, Resumption, ServerNameLabel, Side,
+    Ineligible, Message, Outcome, Peer, Phase, ProtocolVersion, Resumption, ServerNameLabel, Side,
 };
 use crate::telemetry::ListenerMetrics;
 
@@ -84,6 +88,7 @@ pub async fn accept<S>(
     incoming: &Incoming,
     sites: &Sites,
     metrics: &Arc<ListenerMetrics>,
+    admission: &Admission,
 ) -> Result<Established<S>, Box<Refused<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -196,13 +201,17 @@ where
         handshake
             .transcript
             .expect_client_certificate(site.policy().clients().is_some());
+    }
+    let Some(slot) = slot(&mut start.io, admission).await else {
+        return Err(facts.broken(start.io, &io::ErrorKind::TimedOut.into()));
+    };
+    if let Some(handshake) = start.io.handshake() {
         handshake.begin_server_flight();
     }
-    match start
+    let established = start
         .into_stream(site.config(version).clone())
-        .into_fallible()
-        .await
-    {
+        .into_fallible();
+    match slot.drive(established).await {
         Ok(mut stream) => {
             if let Err(error) = verify_resumed(&mut stream, &site) {
                 return Err(facts.refuse_resumed(stream, error).await);
@@ -250,6 +259,18 @@ where
             Err(facts.broken(io, &error))
         }
     }
+}
+
+/// Waits for a crypto slot; `None` when the handshake's deadline passes first.
+async fn slot<'a, S>(io: &mut RecordIo<S>, admission: &'a Admission) -> Option<Slot<'a>> {
+    let handshake = io.handshake()?;
+    handshake.clock.enter(Phase::Admission, Instant::now());
+    let mut slot = pin!(admission.slot());
+    poll_fn(|cx| match slot.as_mut().poll(cx) {
+        Poll::Ready(slot) => Poll::Ready(slot),
+        Poll::Pending => handshake.deadline.poll_elapsed(cx).map(|()| None),
+    })
+    .await
 }
 
 /// What is known so far.
@@ -549,7 +570,6 @@ mod tests {
     use crate::config::{
         CertificatePair, PemSource, Policy, ResumptionMode, SniAction, TicketKeys,
     };
-    use crate::report::Phase;
     use crate::tls::{LoadedCertificate, TlsPolicy};
 
     struct Rig {
@@ -624,7 +644,14 @@ mod tests {
             &self,
             io: DuplexStream,
         ) -> Result<HandshakeReport, Box<Refused<DuplexStream>>> {
-            let mut established = accept(io, &incoming(), &self.sites, &self.metrics).await?;
+            let mut established = accept(
+                io,
+                &incoming(),
+                &self.sites,
+                &self.metrics,
+                &Admission::new(1),
+            )
+            .await?;
             established.stream.write_all(b"hello").await.unwrap();
             established.stream.shutdown().await.unwrap();
             Ok(established.report)

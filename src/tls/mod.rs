@@ -2,6 +2,7 @@
 //!
 //! [`accept`] drives one handshake; [`Sites`] say which certificate and policy a client gets.
 
+mod admission;
 mod alert;
 mod certificates;
 mod chain;
@@ -29,6 +30,7 @@ mod transcript;
 mod wire;
 mod work;
 
+pub use admission::Admission;
 pub use certificates::{CertificateError, CertificateWarning, LoadedCertificate};
 pub use chain::ChainError;
 pub use client_auth::{ClientAuthError, ClientVerifier};
