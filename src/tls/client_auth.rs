@@ -474,7 +474,8 @@ mod tests {
             let name = ServerName::try_from("localhost").unwrap();
             let (report, _) = tokio::join!(
                 async {
-                    match accept(ours, &incoming, &sites, &metrics).await {
+                    let admission = crate::tls::Admission::new(1);
+                    match accept(ours, &incoming, &sites, &metrics, &admission).await {
                         Ok(mut established) => {
                             assert!(established.client_certificate.is_some());
                             established.stream.shutdown().await.unwrap();
