@@ -8,7 +8,6 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -51,10 +50,7 @@ impl Slot<'_> {
             if slot.is_some() && (result.is_ready() || turn.as_mut().poll(cx).is_ready()) {
                 slot = None;
             }
-            match result {
-                Poll::Ready(output) => Poll::Ready(output),
-                Poll::Pending => Poll::Pending,
-            }
+            result
         })
         .await
     }
