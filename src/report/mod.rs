@@ -5,6 +5,7 @@
 
 mod failure;
 mod handshake;
+mod http2_limit;
 mod json;
 mod phase;
 mod resumption;
@@ -14,5 +15,6 @@ pub use handshake::{
     ConnectionId, Direction, HandshakeKind, HandshakeReport, Message, Outcome, Peer,
     ProtocolVersion, ServerNameLabel,
 };
+pub use http2_limit::Http2Limit;
 pub use phase::{Part, Parts, Phase, PhaseKind, Phases};
 pub use resumption::{FalseStart, Ineligible, Resumption};

@@ -12,11 +12,14 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::activity::{Activity, Due};
 use super::guard::{Guard, Noted};
+use super::h2_guard::{H2Guard, Waiting};
+use super::h2_ledger::H2Fault;
 use super::linger::{Abort, linger};
 use crate::config::{Config, Timeouts};
 use crate::deadline::Deadline;
 use crate::drain::Drain;
 use crate::proxy::ProxyService;
+use crate::report::Http2Limit;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +30,24 @@ pub(super) enum End {
     Broken,
     /// This deadline passed.
     Deadline(&'static str),
+    /// An HTTP/2 client went past this limit.
+    Abuse(Http2Limit),
 }
 
-/// h2 windows: enough for 20 Mbit/s at 100 ms on a stream, and four such on a connection. They
-/// bound what a connection can make us hold.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What a client may send on a stream before the upstream has taken it: enough for 10 Mbit/s at
+/// 100 ms. A connection has as much for each of its streams (`limits.h2_streams`), so that uploads
+/// which a slow upstream holds up never take the window from others; together they bound what a
+/// connection can make us hold.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// RFC 9113 section 6.9.1.
+const MOST_WINDOW: u32 = (1 << 31) - 1;
+/// The least that the protocol permits, and its default (RFC 9113 section 6.5.2).
+const FRAME_SIZE: u32 = 16 * 1024;
+/// What HTTP/2 counts for each field beside its octets (RFC 9113 section 6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+/// Resets of streams over the life of a connection that h2 owes to errors of the client. Its own
+/// bound, for a client that does not read them; `limits.h2_resets` is met before.
+const LOCAL_ERROR_RESETS: usize = 1024;
 /// What a stream's response may hold in hyper before it waits for the client.
 const SEND_BUFFER: usize = 64 * 1024;
 /// A peer without sign of life is asked for one, and closed without an answer.
@@ -93,24 +108,54 @@ where
 {
     let activity = Activity::new(Instant::now());
     let (timeouts, limits) = (&config.timeouts, &config.limits);
+    // What comes near the limits is answered with 431; h2 refuses a list that is larger still.
+    let list = limits.request_headers + FIELD_OVERHEAD * limits.request_header_count;
+    let resets = usize::try_from(limits.h2_resets.count).unwrap_or(usize::MAX);
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(u32::try_from(limits.request_headers).unwrap_or(u32::MAX))
+        .initial_connection_window_size(
+            STREAM_WINDOW
+                .saturating_mul(limits.h2_streams)
+                .min(MOST_WINDOW),
+        )
+        .max_frame_size(FRAME_SIZE)
+        .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
+        // The guard counts first.
+        .max_pending_accept_reset_streams(resets)
+        .max_local_error_reset_streams(resets.saturating_mul(2).max(LOCAL_ERROR_RESETS))
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    let guard = TokioIo::new(Guard::new(io, activity.clone()));
-    let mut connection = builder.serve_connection(guard, Noted::new(service, activity.clone()));
+    let guard = H2Guard::new(io, activity.clone(), limits);
+    let noted = Noted::new(service, activity.clone());
+    let mut connection = builder.serve_connection(TokioIo::new(guard.share()), noted);
     let mut timers = TimerTable::new(activity, timeouts, false);
-    timers
+    timers.waiting = Some(&guard);
+    let end = timers
         .drive(&mut connection, drain, |connection| {
             Pin::new(connection).graceful_shutdown()
         })
-        .await
+        .await;
+    // With it go its requests, upstream too.
+    drop(connection);
+    let end = match (guard.fault(), end) {
+        (Some(H2Fault::Limit(limit)), _) => End::Abuse(limit),
+        (None, End::Deadline("timeouts.response_idle")) => End::Abuse(Http2Limit::ResponseIdle),
+        (_, end) => end,
+    };
+    let fault = match end {
+        End::Abuse(limit) => Some(H2Fault::Limit(limit)),
+        _ => guard.fault(),
+    };
+    if end != End::Closed {
+        let (frames_in, frames_out) = guard.frames();
+        tracing::trace!(frames_in, frames_out, ?end, "HTTP/2 connection is ended");
+        guard.farewell(fault).await;
+    }
+    end
 }
 
 /// The timers of one connection: one sleep, moved to whatever is due first.
@@ -120,6 +165,8 @@ struct TimerTable<'a> {
     /// Whether bytes between requests begin a request head.
     heads: bool,
     sleep: Deadline,
+    /// What else the client is waited for.
+    waiting: Option<&'a (dyn Waiting + Send + Sync)>,
     max_age: Instant,
     /// Set once the connection was asked to end.
     goodbye: Option<(&'static str, Instant)>,
@@ -138,6 +185,7 @@ impl<'a> TimerTable<'a> {
             timeouts,
             heads,
             sleep,
+            waiting: None,
             max_age,
             goodbye: None,
         }
@@ -204,6 +252,12 @@ impl<'a> TimerTable<'a> {
                 return Poll::Pending;
             }
             let now = Instant::now();
+            if let Some(limit) = self
+                .waiting
+                .and_then(|waiting| waiting.late(self.timeouts, now))
+            {
+                return Poll::Ready(End::Abuse(limit));
+            }
             match due {
                 Some(Due::ResponseIdle(at)) if at <= now => {
                     return Poll::Ready(End::Deadline("timeouts.response_idle"));
@@ -240,6 +294,8 @@ impl<'a> TimerTable<'a> {
     /// When there is something to look at again; after a round of `poll_timers` in the future.
     fn next(&self, due: Option<Due>) -> Instant {
         let last = self.goodbye.map_or(self.max_age, |(_, at)| at);
+        let waiting = self.waiting.and_then(|waiting| waiting.due(self.timeouts));
+        let last = waiting.map_or(last, |at| at.min(last));
         match due {
             Some(Due::KeepAlive(_)) if self.goodbye.is_some() => last,
             Some(due) => due.at().min(last),

@@ -4,6 +4,12 @@ mod accept;
 mod activity;
 mod connection;
 mod guard;
+#[cfg(test)]
+mod h2_agreement;
+mod h2_frames;
+mod h2_guard;
+mod h2_ledger;
+mod h2_windows;
 mod http;
 mod linger;
 mod listener;

@@ -18,6 +18,7 @@ mod dev;
 mod failures;
 mod false_start;
 mod forwarding;
+mod h2_abuse;
 mod interop;
 mod limits;
 mod load;
