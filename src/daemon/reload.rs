@@ -124,7 +124,12 @@ impl Listeners {
         let address = listener.local_addr().unwrap_or(spec.address);
         tracing::info!(listener = %spec.name, %address, "listening");
         let (stop, stopped) = drain::channel();
-        let acceptor = Acceptor::new(listener.clone(), spec.name.clone(), self.context.clone());
+        let acceptor = Acceptor::new(
+            listener.clone(),
+            address,
+            spec.name.clone(),
+            self.context.clone(),
+        );
         tokio::spawn(acceptor.run(stopped, self.drain.clone()));
         self.running.push(Running {
             spec,

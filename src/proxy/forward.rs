@@ -67,6 +67,7 @@ pub(super) async fn forward(
         length,
         target.authority,
         &shared.client,
+        &shared.connection,
         config.forwarding.connection_id,
     );
     let wanted = &config.forwarding.tls_headers;

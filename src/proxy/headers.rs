@@ -61,9 +61,6 @@ pub(super) enum BodyLength {
 pub(super) struct ClientFields {
     forwarded_for: Option<HeaderValue>,
     proto: HeaderValue,
-    connection: Option<HeaderValue>,
-    /// `Host` for HTTP/1.0 clients that send none (RFC 9112 section 3.3).
-    default_host: HeaderValue,
 }
 
 impl ClientFields {
@@ -77,15 +74,19 @@ impl ClientFields {
                 Peer::Unix => None,
             },
             proto: HeaderValue::from_static(if connection.secure { "https" } else { "http" }),
-            connection: text(connection.id.to_string()),
-            default_host: match (&connection.server_name, connection.local) {
-                (Some(name), _) => text(name.to_string()),
-                (None, Some(local)) => text(local.to_string()),
-                (None, None) => None,
-            }
-            .unwrap_or(HeaderValue::from_static("")),
         }
     }
+}
+
+/// `Host` for HTTP/1.0 clients that send none (RFC 9112 section 3.3).
+fn default_host(connection: &ConnectionInfo) -> HeaderValue {
+    let text = match (&connection.server_name, connection.local) {
+        (Some(name), _) => name.to_string(),
+        (None, Some(local)) => local.to_string(),
+        (None, None) => String::new(),
+    };
+    // Names and addresses hold nothing that a field may not.
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// The size of all fields as HTTP/1.1 writes them: names, values, `: ` and line ends.
@@ -137,6 +138,7 @@ pub(super) fn forward_request(
     body: BodyLength,
     authority: Option<HeaderValue>,
     client: &ClientFields,
+    connection: &ConnectionInfo,
     connection_id: bool,
 ) {
     let trailers = wants_trailers(headers);
@@ -171,13 +173,10 @@ pub(super) fn forward_request(
     if let Some(authority) = &authority {
         headers.insert(X_FORWARDED_HOST, authority.clone());
     }
-    if connection_id && let Some(id) = &client.connection {
-        headers.insert(X_HANDFAST_CONNECTION, id.clone());
+    if connection_id && let Ok(id) = HeaderValue::from_str(&connection.id.to_string()) {
+        headers.insert(X_HANDFAST_CONNECTION, id);
     }
-    headers.insert(
-        HOST,
-        authority.unwrap_or_else(|| client.default_host.clone()),
-    );
+    headers.insert(HOST, authority.unwrap_or_else(|| default_host(connection)));
 }
 
 /// Turns the fields of an upstream's response into those of the response to the client.

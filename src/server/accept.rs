@@ -1,6 +1,7 @@
 //! The accept loop: a connection permit first, errors by class, never ending and never spinning.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,6 +19,7 @@ use crate::tls::Incoming;
 #[derive(Debug)]
 pub struct Acceptor {
     listener: Arc<TcpListener>,
+    address: SocketAddr,
     name: Arc<str>,
     context: Arc<ServerContext>,
 }
@@ -97,15 +99,17 @@ impl ConnectionPermits {
 }
 
 impl Acceptor {
-    /// A loop for `listener`, which the configuration calls `name`.
+    /// A loop for `listener`, which listens on `address` and which the configuration calls `name`.
     #[must_use]
     pub const fn new(
         listener: Arc<TcpListener>,
+        address: SocketAddr,
         name: Arc<str>,
         context: Arc<ServerContext>,
     ) -> Self {
         Self {
             listener,
+            address,
             name,
             context,
         }
@@ -188,10 +192,11 @@ impl Acceptor {
             peer,
         };
         let context = self.context.clone();
+        let address = self.address;
         let hold = drain.hold();
         tokio::spawn(async move {
             // A panic drops the permit all the same.
-            connection::serve(stream, incoming, listener, context.clone(), drain).await;
+            connection::serve(stream, incoming, listener, address, context.clone(), drain).await;
             context.permits.release(permit);
             drop(hold);
         });

@@ -21,8 +21,6 @@ pub(super) struct Activity {
     idle_since: AtomicU64,
     /// When the first byte after that came; 0: none yet.
     head_since: AtomicU64,
-    /// Since when the kernel takes nothing of us; 0: it does.
-    blocked_since: AtomicU64,
     /// The body of a response failed on its way.
     response_broke: AtomicBool,
 }
@@ -64,7 +62,6 @@ impl Activity {
             requests: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
-            blocked_since: AtomicU64::new(0),
             response_broke: AtomicBool::new(false),
         })
     }
@@ -85,14 +82,9 @@ impl Activity {
         }
     }
 
-    /// The kernel took bytes, or refused to.
-    pub(super) fn sent(&self, blocked: bool) {
-        let since = self.blocked_since.load(Ordering::Relaxed);
-        match (blocked, since) {
-            (true, 0) => self.blocked_since.store(self.now(), Ordering::Release),
-            (false, 1..) => self.blocked_since.store(0, Ordering::Release),
-            _ => {}
-        }
+    /// Whether a request is being answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.requests.load(Ordering::Acquire) > 0
     }
 
     /// The body of a response failed on its way.
@@ -106,13 +98,18 @@ impl Activity {
     }
 
     /// The next timer; `None` while the upstream has the word. `heads` is whether bytes begin a
-    /// request head (HTTP/1): in h2 they may be any frame.
-    pub(super) fn due(&self, timeouts: &Timeouts, heads: bool) -> Option<Due> {
-        let blocked = self.blocked_since.load(Ordering::Acquire);
-        if blocked != 0 {
-            return Some(Due::ResponseIdle(self.at(blocked) + timeouts.response_idle));
+    /// request head (HTTP/1): in h2 they may be any frame. `blocked` is since when the client takes
+    /// nothing.
+    pub(super) fn due(
+        &self,
+        timeouts: &Timeouts,
+        heads: bool,
+        blocked: Option<Instant>,
+    ) -> Option<Due> {
+        if let Some(blocked) = blocked {
+            return Some(Due::ResponseIdle(blocked + timeouts.response_idle));
         }
-        if self.requests.load(Ordering::Acquire) > 0 {
+        if self.is_busy() {
             return None;
         }
         let head = self.head_since.load(Ordering::Acquire);
@@ -159,31 +156,19 @@ mod tests {
     #[test]
     fn the_due_timer_follows_what_happens() {
         let activity = Activity::new(Instant::now());
-        assert!(matches!(
-            activity.due(&timeouts(), true),
-            Some(Due::KeepAlive(_))
-        ));
+        let due = |heads, blocked| activity.due(&timeouts(), heads, blocked);
+        assert!(matches!(due(true, None), Some(Due::KeepAlive(_))));
         activity.received();
-        assert!(matches!(
-            activity.due(&timeouts(), true),
-            Some(Due::RequestHeader(_))
-        ));
-        assert!(matches!(
-            activity.due(&timeouts(), false),
-            Some(Due::KeepAlive(_))
-        ));
+        assert!(matches!(due(true, None), Some(Due::RequestHeader(_))));
+        assert!(matches!(due(false, None), Some(Due::KeepAlive(_))));
         let request = activity.begin();
-        assert_eq!(activity.due(&timeouts(), true), None);
-        activity.sent(true);
-        assert!(matches!(
-            activity.due(&timeouts(), true),
-            Some(Due::ResponseIdle(_))
-        ));
-        activity.sent(false);
+        assert!(activity.is_busy());
+        assert_eq!(due(true, None), None);
+        let blocked = Instant::now();
+        let at = blocked + timeouts().response_idle;
+        assert_eq!(due(true, Some(blocked)), Some(Due::ResponseIdle(at)));
         drop(request);
-        assert!(matches!(
-            activity.due(&timeouts(), true),
-            Some(Due::KeepAlive(_))
-        ));
+        assert!(!activity.is_busy());
+        assert!(matches!(due(true, None), Some(Due::KeepAlive(_))));
     }
 }

@@ -1,5 +1,6 @@
 //! One connection: handshake, ALPN, serve, drain.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -9,6 +10,7 @@ use tokio::net::TcpStream;
 use super::accept::ConnectionPermits;
 use super::http::{End, serve_h1, serve_h2};
 use super::linger::linger;
+use super::outbox::Outbox;
 use crate::config::Alpn;
 use crate::drain::Drain;
 use crate::proxy::{ConnectionInfo, ProxyService, TlsFacts};
@@ -64,15 +66,17 @@ pub(super) async fn serve(
     stream: TcpStream,
     incoming: Incoming,
     listener: Arc<ListenerState>,
+    listener_address: SocketAddr,
     context: Arc<ServerContext>,
     drain: Drain,
 ) {
     let _open = Open::new(listener.metrics.clone());
-    // Handshake flights and the end of responses are small writes that must not wait for an ACK.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY failed");
-    }
-    let local = stream.local_addr().ok();
+    let local = match listener_address.ip().is_unspecified() {
+        true => stream.local_addr().ok(),
+        false => Some(listener_address),
+    };
+    let outbox = Outbox::new(stream);
+    let flusher = outbox.flusher();
     let info = ConnectionInfo {
         id: incoming.id,
         peer: incoming.peer,
@@ -87,10 +91,13 @@ pub(super) async fn serve(
         None => {
             let service = service(info, &context);
             let config = context.snapshot.load().config.clone();
-            serve_h1(stream, service, &config, drain).await
+            outbox.gather();
+            // Boxed, as each stage below: what a task could need at its largest would otherwise be
+            // copied at its start and held to its end.
+            Box::pin(serve_h1(outbox, flusher, service, &config, drain)).await
         }
         Some(sites) => {
-            let Some(established) = handshake(stream, &incoming, sites, &listener, &context).await
+            let Some(established) = handshake(outbox, &incoming, sites, &listener, &context).await
             else {
                 return;
             };
@@ -101,6 +108,7 @@ pub(super) async fn serve(
                 client_certificate,
                 report,
             } = established;
+            stream.get_ref().0.get_ref().gather();
             let server_name = report.server_name.clone();
             let facts = TlsFacts {
                 policy,
@@ -121,8 +129,12 @@ pub(super) async fn serve(
             );
             let config = context.snapshot.load().config.clone();
             match alpn {
-                Some(Alpn::H2) => serve_h2(stream, service, &config, drain).await,
-                Some(Alpn::Http11) | None => serve_h1(stream, service, &config, drain).await,
+                Some(Alpn::H2) => {
+                    Box::pin(serve_h2(stream, flusher, service, &config, drain)).await
+                }
+                Some(Alpn::Http11) | None => {
+                    Box::pin(serve_h1(stream, flusher, service, &config, drain)).await
+                }
             }
         }
     };
@@ -133,12 +145,12 @@ pub(super) async fn serve(
 
 /// The handshake in a future of its own: it is large, and gone when the connection is idle.
 async fn handshake(
-    stream: TcpStream,
+    stream: Outbox<TcpStream>,
     incoming: &Incoming,
     sites: &Sites,
     listener: &ListenerState,
     context: &ServerContext,
-) -> Option<Established<TcpStream>> {
+) -> Option<Established<Outbox<TcpStream>>> {
     listener.metrics.handshake_started();
     match Box::pin(tls::accept(
         stream,

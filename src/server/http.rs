@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::activity::{Activity, Due};
 use super::guard::{Guard, Noted};
-use super::linger::{Abort, linger};
+use super::linger::linger;
+use super::outbox::Flusher;
 use crate::config::{Config, Timeouts};
 use crate::deadline::Deadline;
 use crate::drain::Drain;
@@ -47,10 +49,16 @@ const REQUEST_TIMEOUT: &[u8] =
 /// hyper's own least buffer.
 const MIN_BUFFER: usize = 8192;
 
-/// Serves HTTP/1.1 until the connection ends.
-pub(super) async fn serve_h1<S>(io: S, service: ProxyService, config: &Config, drain: Drain) -> End
+/// Serves HTTP/1.1 over `io` until the connection ends; `flusher` sends what is written to it.
+pub(super) async fn serve_h1<S>(
+    io: S,
+    flusher: Flusher<TcpStream>,
+    service: ProxyService,
+    config: &Config,
+    drain: Drain,
+) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin + Abort,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let activity = Activity::new(Instant::now());
     let (timeouts, limits) = (&config.timeouts, &config.limits);
@@ -66,7 +74,7 @@ where
     let guard = TokioIo::new(Guard::new(io, activity.clone()));
     let mut connection = builder.serve_connection(guard, Noted::new(service, activity.clone()));
     let ended = activity.clone();
-    let mut timers = TimerTable::new(activity, timeouts, true);
+    let mut timers = TimerTable::new(activity, &flusher, timeouts, true);
     let end = timers
         .drive(&mut connection, drain, |connection| {
             Pin::new(connection).graceful_shutdown()
@@ -75,7 +83,7 @@ where
     if end == End::Broken && ended.response_broke() {
         // To an HTTP/1.0 client the end of the connection is the end of the body: it must not look
         // like one that is complete.
-        connection.into_parts().io.into_inner().get_mut().abort();
+        flusher.abort();
     } else if end == End::Deadline("timeouts.request_header") {
         let mut io = connection.into_parts().io.into_inner();
         let told = io.get_mut().write_all(REQUEST_TIMEOUT);
@@ -86,8 +94,14 @@ where
     end
 }
 
-/// Serves HTTP/2 until the connection ends.
-pub(super) async fn serve_h2<S>(io: S, service: ProxyService, config: &Config, drain: Drain) -> End
+/// Serves HTTP/2 over `io` until the connection ends; `flusher` sends what is written to it.
+pub(super) async fn serve_h2<S>(
+    io: S,
+    flusher: Flusher<TcpStream>,
+    service: ProxyService,
+    config: &Config,
+    drain: Drain,
+) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -105,7 +119,7 @@ where
         .keep_alive_timeout(PING_TIMEOUT);
     let guard = TokioIo::new(Guard::new(io, activity.clone()));
     let mut connection = builder.serve_connection(guard, Noted::new(service, activity.clone()));
-    let mut timers = TimerTable::new(activity, timeouts, false);
+    let mut timers = TimerTable::new(activity, &flusher, timeouts, false);
     timers
         .drive(&mut connection, drain, |connection| {
             Pin::new(connection).graceful_shutdown()
@@ -116,6 +130,7 @@ where
 /// The timers of one connection: one sleep, moved to whatever is due first.
 struct TimerTable<'a> {
     activity: Arc<Activity>,
+    flusher: &'a Flusher<TcpStream>,
     timeouts: &'a Timeouts,
     /// Whether bytes between requests begin a request head.
     heads: bool,
@@ -126,7 +141,12 @@ struct TimerTable<'a> {
 }
 
 impl<'a> TimerTable<'a> {
-    fn new(activity: Arc<Activity>, timeouts: &'a Timeouts, heads: bool) -> Self {
+    fn new(
+        activity: Arc<Activity>,
+        flusher: &'a Flusher<TcpStream>,
+        timeouts: &'a Timeouts,
+        heads: bool,
+    ) -> Self {
         let now = Instant::now();
         // Up to a tenth earlier, so that connections made together do not end together.
         let spread = timeouts.connection_max_age / 10;
@@ -135,6 +155,7 @@ impl<'a> TimerTable<'a> {
         let sleep = Deadline::new("timeouts", max_age);
         Self {
             activity,
+            flusher,
             timeouts,
             heads,
             sleep,
@@ -165,6 +186,13 @@ impl<'a> TimerTable<'a> {
                         }
                     }));
                 }
+                // The end of the poll: all that it wrote goes out at once. Tickets wait for the
+                // answer while there will be one.
+                let all = !self.activity.is_busy();
+                if let Poll::Ready(Err(error)) = self.flusher.poll_flush(cx, all) {
+                    tracing::debug!(%error, "connection broken");
+                    return Poll::Ready(Some(End::Broken));
+                }
                 if !draining && drained.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(None);
                 }
@@ -172,6 +200,13 @@ impl<'a> TimerTable<'a> {
             })
             .await;
             match end {
+                Some(end @ (End::Closed | End::Broken)) => {
+                    // hyper's last word, where it did not close in order.
+                    let rest = poll_fn(|cx| self.flusher.poll_flush(cx, true));
+                    // Whether it arrives changes nothing: the connection has ended.
+                    let _ = tokio::time::timeout(GOODBYE, rest).await;
+                    return end;
+                }
                 Some(End::Deadline(name)) if self.goodbye.is_some_and(|(own, _)| own == name) => {
                     return End::Closed;
                 }
@@ -193,7 +228,8 @@ impl<'a> TimerTable<'a> {
         ask: fn(&mut C),
     ) -> Poll<End> {
         loop {
-            let due = self.activity.due(self.timeouts, self.heads);
+            let blocked = self.flusher.blocked_since();
+            let due = self.activity.due(self.timeouts, self.heads, blocked);
             let next = self.next(due);
             // A timer that is armed too early is looked at again when it fires; moving it at each
             // request would cost more.

@@ -1,13 +1,8 @@
-//! Closing so that the last word arrives, or so that nobody takes the end for a good one.
+//! Closing so that the last word arrives.
 
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
-
-use crate::tls::RecordIo;
 
 /// How long the peer has to read and close.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -32,24 +27,4 @@ pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut io: S) {
     };
     // Neither an error nor the deadline changes anything: the connection ends now.
     let _ = tokio::time::timeout(PATIENCE, drained).await;
-}
-
-/// A stream whose connection can be made to end with an RST.
-pub(super) trait Abort {
-    /// Closing it from now on throws away what is not sent and sends an RST.
-    fn abort(&self);
-}
-
-impl Abort for TcpStream {
-    fn abort(&self) {
-        if let Err(error) = SockRef::from(self).set_linger(Some(Duration::ZERO)) {
-            tracing::debug!(%error, "SO_LINGER failed");
-        }
-    }
-}
-
-impl Abort for TlsStream<RecordIo<TcpStream>> {
-    fn abort(&self) {
-        self.get_ref().0.get_ref().abort();
-    }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::Acceptor;
@@ -23,7 +23,7 @@ use super::diagnosis::{self, Scene};
 use super::first_flight::{FirstFlight, looks_like_http};
 use super::hello::ClientHello;
 use super::policy::TlsPolicy;
-use super::record::{EarlyData, FirstRequest, RecordIo};
+use super::record::{EarlyData, FirstRequest, RecordIo, Transport};
 use super::sites::{Choice, Site, Sites};
 use super::work::{SessionFacts, Verdict};
 use crate::config::{Alpn, CipherSuite, FalseStartMode, Group};
@@ -91,7 +91,7 @@ pub async fn accept<S>(
     admission: &Admission,
 ) -> Result<Established<S>, Box<Refused<S>>>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     let at = incoming.accepted + sites.policy().spec().handshake_timeout;
     let deadline = Deadline::new("handshake_timeout", at);
@@ -307,7 +307,7 @@ impl Facts<'_> {
     /// We refuse, with the alert of `failure`.
     async fn refuse<S>(&self, mut io: RecordIo<S>, failure: Failure) -> Box<Refused<S>>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Transport,
     {
         let mut told = false;
         if let Some(code) = failure.alert {
@@ -324,7 +324,7 @@ impl Facts<'_> {
         error: rustls::Error,
     ) -> Box<Refused<S>>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Transport,
     {
         let error = io::Error::new(io::ErrorKind::InvalidData, error);
         let (io, connection) = stream.get_mut();
@@ -502,7 +502,7 @@ fn verify_resumed<S>(
 /// Says what the client sent instead of TLS.
 async fn not_tls<S>(facts: &Facts<'_>, mut io: RecordIo<S>, bytes: &[u8]) -> Box<Refused<S>>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     if looks_like_http(bytes) {
         let text = "an HTTP request without TLS came to the TLS port".into();

@@ -41,7 +41,7 @@ pub use key_directory::{KeyDirectoryError, add_ticket_key, rotate_ticket_keys};
 pub use ocsp::OcspError;
 pub use policy::{PolicyError, TlsPolicy};
 pub use provider::{provider, warm_up};
-pub use record::RecordIo;
+pub use record::{RecordIo, Transport};
 pub use scope::Scope;
 pub use sites::{Site, Sites};
 pub use ticket_key::KeyMaterialError;

@@ -18,8 +18,19 @@ use super::clock::Clock;
 use super::first_flight::{Assembly, FirstFlight, MAX_RECORD};
 use super::transcript::Transcript;
 use crate::deadline::Deadline;
-use crate::report::{HandshakeKind, Phase};
+use crate::report::{HandshakeKind, Phase, ProtocolVersion};
 use crate::telemetry::ListenerMetrics;
+
+/// A stream that a handshake can be made over.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// What is written from now on ends the handshake and nobody waits for it (the tickets of TLS
+    /// 1.3): a stream that gathers writes may keep it until there is more to send. By default
+    /// nothing is kept.
+    fn defer(&mut self) {}
+}
+
+impl Transport for tokio::net::TcpStream {}
+impl Transport for tokio::io::DuplexStream {}
 
 /// A stream that knows TLS records.
 #[derive(Debug)]
@@ -383,6 +394,12 @@ impl Handshake {
         true
     }
 
+    /// Whether what rustls writes now is tickets, or an alert that the connection ends with.
+    fn ends_with_tickets(&self) -> bool {
+        self.stage == Stage::ClientFlight
+            && self.transcript.server().version == Some(ProtocolVersion::Tls13)
+    }
+
     /// rustls writes: its work is done, the kernel's begins.
     fn begin_write(&mut self) {
         self.end_client_flight();
@@ -448,7 +465,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for RecordIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for RecordIo<S> {
+impl<S: Transport> AsyncWrite for RecordIo<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -467,6 +484,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for RecordIo<S> {
             return Pin::new(&mut this.io).poll_write_vectored(cx, slices);
         };
         handshake.begin_write();
+        if handshake.ends_with_tickets() {
+            this.io.defer();
+        }
         let result = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
         handshake.write_blocked = result.is_pending();
         match result {
