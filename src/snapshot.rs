@@ -13,13 +13,13 @@ use arc_swap::ArcSwap;
 
 use crate::config::{
     Certificate, CertificateId, Config, Diagnostic, Diagnostics, Listener, ListenerMode, Loaded,
-    Location, PemSource, PolicyId, RouteId, UpstreamId,
+    Location, PemSource, PolicyId, RouteId, Upstream, UpstreamId,
 };
 use crate::host::HostPattern;
 use crate::route::RouteTable;
 use crate::telemetry::{ListenerMetrics, Metrics, RequestMetrics};
 use crate::tls::{LoadedCertificate, Site, Sites, TlsPolicy};
-use crate::upstream::Cluster;
+use crate::upstream::{ClientTls, Cluster};
 
 /// Where the current generation is read from: one atomic pointer.
 pub type SnapshotStore = ArcSwap<Snapshot>;
@@ -59,7 +59,7 @@ impl Snapshot {
     /// nothing and changes nothing of `previous`.
     ///
     /// # Errors
-    /// Every certificate that cannot be used, located.
+    /// Every certificate that cannot be used, and every upstream without usable TLS, located.
     pub fn build(
         loaded: &Loaded,
         metrics: &Metrics,
@@ -80,8 +80,9 @@ impl Snapshot {
             }
             _ => None,
         };
-        let (Some(policies), Some(certificates), Some(listeners)) =
-            (policies, certificates, listeners)
+        let client_tls = builder.client_tls();
+        let (Some(policies), Some(certificates), Some(listeners), Some(client_tls)) =
+            (policies, certificates, listeners, client_tls)
         else {
             return Err(Diagnostics {
                 sources: loaded.sources.clone(),
@@ -101,10 +102,13 @@ impl Snapshot {
         let clusters = config
             .upstreams
             .iter()
-            .map(|spec| {
+            .zip(client_tls)
+            .map(|(spec, tls)| {
                 previous
-                    .and_then(|previous| previous.cluster_with(spec))
-                    .unwrap_or_else(|| Arc::new(Cluster::new(spec, metrics.upstream(&spec.name))))
+                    .and_then(|previous| previous.cluster_with(spec, tls.as_ref()))
+                    .unwrap_or_else(|| {
+                        Arc::new(Cluster::new(spec, tls, metrics.upstream(&spec.name)))
+                    })
             })
             .collect();
         let requests = config
@@ -264,9 +268,16 @@ impl Snapshot {
         row.get(route.map_or(row.len().checked_sub(1)?, |route| route.0))
     }
 
-    fn cluster_with(&self, spec: &crate::config::Upstream) -> Option<Arc<Cluster>> {
+    /// The cluster of an upstream that has not changed, and neither have the files it names.
+    fn cluster_with(&self, spec: &Upstream, tls: Option<&ClientTls>) -> Option<Arc<Cluster>> {
         let index = self.config.upstreams.iter().position(|own| own == spec)?;
-        self.clusters.get(index).cloned()
+        let cluster = self.clusters.get(index)?;
+        let same = match (cluster.tls(), tls) {
+            (Some(own), Some(tls)) => own.is_same(tls),
+            (None, None) => true,
+            _ => false,
+        };
+        same.then(|| cluster.clone())
     }
 }
 
@@ -359,6 +370,30 @@ impl Builder<'_> {
             }
         }
         (self.faults.is_empty() && ready.len() == self.config.certificates.len()).then_some(ready)
+    }
+
+    /// What each upstream needs for TLS, `None` for those without.
+    fn client_tls(&mut self) -> Option<Vec<Option<ClientTls>>> {
+        let mut ready = Vec::with_capacity(self.config.upstreams.len());
+        for upstream in &self.config.upstreams {
+            let Some(spec) = &upstream.tls else {
+                ready.push(None);
+                continue;
+            };
+            if !spec.verify {
+                let message = format!(
+                    "the upstream `{}` does not verify certificates: whoever answers at its \
+                     addresses is believed",
+                    upstream.name
+                );
+                self.warnings.push(Diagnostic::at(spec.location, message));
+            }
+            match ClientTls::load(spec, &upstream.servers) {
+                Ok(tls) => ready.push(Some(tls)),
+                Err(error) => self.fault(Some(error.location(spec)), &error),
+            }
+        }
+        (ready.len() == self.config.upstreams.len()).then_some(ready)
     }
 
     /// Reports configured names that the certificate is not for.

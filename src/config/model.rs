@@ -12,6 +12,7 @@ use super::client_auth::ClientAuth;
 use super::diagnostic::Location;
 use super::forwarding::TlsHeader;
 use super::names::{CipherSuite, Group};
+use super::upstream_tls::UpstreamTls;
 use crate::host::HostPattern;
 use crate::report::ProtocolVersion;
 
@@ -335,6 +336,8 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
     /// `pool`, for each server
     pub pool: Pool,
+    /// `tls`; `None` (the default): plain TCP.
+    pub tls: Option<UpstreamTls>,
 }
 
 /// One server of an upstream.
@@ -367,7 +370,7 @@ impl std::fmt::Display for ServerAddress {
 /// `timeouts` of an upstream
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTimeouts {
-    /// `connect`, default 2 s: TCP connect. Past it: 504 (the next server is tried where safe).
+    /// `connect`, default 2 s: TCP connect and TLS handshake. Past it: 504 (the next server is tried where safe).
     pub connect: Duration,
     /// `first_byte`, default 30 s: request written to head of the response. Past it: 504.
     pub first_byte: Duration,

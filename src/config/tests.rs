@@ -72,7 +72,7 @@ fn the_shipped_files_parse() {
     assert_eq!(full.policies.len(), 3);
     assert_eq!(full.certificates.len(), 3);
     assert_eq!(full.routes.len(), 2);
-    assert_eq!(full.upstreams.len(), 2);
+    assert_eq!(full.upstreams.len(), 3);
     let minimal = config(MINIMAL);
     let lines = MINIMAL.lines().filter(|line| !line.trim().is_empty());
     assert_eq!(lines.count(), 5);
@@ -638,6 +638,84 @@ fn faults_of_client_certificates_are_located() {
 }
 
 #[test]
+fn tls_towards_upstreams_is_read() {
+    let tls = |line: &str| {
+        let servers = "servers = [{ address = \"a.example:1\" }]";
+        let config = with(&format!("[upstreams.a]\n{servers}\n{line}"));
+        config.upstreams[0].tls.clone()
+    };
+    assert_eq!(tls(""), None);
+    assert_eq!(tls("tls = false"), None);
+    let default = tls("tls = true").unwrap();
+    assert_eq!(Some(default.clone()), tls("tls = {}"));
+    assert!(default.verify && default.server_name.is_none() && default.ca.is_none());
+    let full = tls(
+        "tls = { server_name = \"B.Example.\", ca = \"ca.pem\", certificate = { chain = \"c\", \
+         key = \"k\" } }",
+    )
+    .unwrap();
+    assert_eq!(full.server_name.as_deref(), Some("b.example"));
+    let ca = Path::new("/etc/handfast/ca.pem");
+    assert_ne!(full.place_of(ca), full.location);
+    assert_eq!(full.place_of(Path::new("other")), full.location);
+    assert!(full.certificate.is_some());
+    let address = tls("tls = { server_name = \"::1\", verify = false }").unwrap();
+    assert_eq!(address.server_name.as_deref(), Some("::1"));
+    assert!(!address.verify);
+}
+
+#[test]
+fn routes_share_upstreams_of_the_same_url() {
+    let config = with(
+        "[[routes]]\npath = \"/a\"\nupstream = \"https://b\"\n\
+         [[routes]]\npath = \"/b\"\nupstream = \"https://B:443\"\n\
+         [[routes]]\npath = \"/c\"\nupstream = \"http://b:443\"\n",
+    );
+    let upstreams: Vec<_> = config
+        .routes
+        .iter()
+        .map(|route| match route.action {
+            RouteAction::Upstream(id) => id.0,
+        })
+        .collect();
+    assert_eq!(upstreams, [0, 1, 1, 2]);
+    assert!(config.upstreams[1].tls.as_ref().unwrap().verify);
+    assert_eq!(config.upstreams[2].tls, None);
+}
+
+#[test]
+fn faults_of_tls_towards_upstreams_are_located() {
+    for (text, message) in [
+        (
+            "\"yes\"",
+            "3:7 expected a table or true, found string | write tls = true",
+        ),
+        (
+            "{ server_name = \"*.a\" }",
+            "3:23 `*.a` is no host name: a wildcard stands for exactly one whole label at the left \
+             of a name: `*.example.com`",
+        ),
+        (
+            "{ ca = \"c\", verify = false }",
+            "3:14 `ca` has no effect while `verify` is false | leave `verify` out, or `ca`",
+        ),
+        (
+            "{ certificate = { chain = \"c\" } }",
+            "3:23 missing key `key` in [upstreams.a.tls.certificate] | \
+             add key = \"/etc/handfast/privkey.pem\"",
+        ),
+        (
+            "{ certificate = { chain = \"c\", key = \"k\", ocsp = \"o\" } }",
+            "3:49 unknown key `ocsp` in [upstreams.a.tls.certificate] | known here: `chain`, `key`",
+        ),
+    ] {
+        let servers = "servers = [{ address = \"a.example:1\" }]";
+        let found = one(&format!("[upstreams.a]\n{servers}\ntls = {text}"));
+        assert_eq!(found, message, "{text}");
+    }
+}
+
+#[test]
 fn planned_keys_are_named_as_such() {
     for (text, message) in [
         ("include = [\"x\"]", "1:1 `include` is not supported yet"),
@@ -666,12 +744,8 @@ fn planned_keys_are_named_as_such() {
             "3:11 `random-two` is not supported yet | possible: `round-robin`",
         ),
         (
-            "[upstreams.a]\nservers = [{ address = \"a:1\" }]\ntls = {}",
-            "3:1 `tls` is not supported yet",
-        ),
-        (
-            "[[routes]]\nhost = \"a.example\"\nupstream = \"https://a\"",
-            "3:12 an upstream of the form `https://…` is not supported yet",
+            "[[routes]]\nhost = \"a.example\"\nupstream = \"unix:/run/a\"",
+            "3:12 an upstream of the form `unix:…` is not supported yet",
         ),
         (
             "[certificates.a]\nchain = \"c\"\nkey = \"credential:k\"",

@@ -31,7 +31,9 @@ mod wire;
 mod work;
 
 pub use admission::Admission;
-pub use certificates::{CertificateError, CertificateWarning, LoadedCertificate};
+pub use certificates::{
+    CertificateError, CertificateWarning, LoadedCertificate, load_client_certificate,
+};
 pub use chain::ChainError;
 pub use client_auth::{ClientAuthError, ClientVerifier};
 pub use client_identity::{ClientIdentity, IdentityError};
@@ -40,7 +42,7 @@ pub use hello::{ClientHello, HelloError, ServerName, is_grease};
 pub use key_directory::{KeyDirectoryError, add_ticket_key, rotate_ticket_keys};
 pub use ocsp::OcspError;
 pub use policy::{PolicyError, TlsPolicy};
-pub use provider::{provider, warm_up};
+pub use provider::{client_provider, provider, warm_up};
 pub use record::{RecordIo, Transport};
 pub use scope::Scope;
 pub use sites::{Site, Sites};

@@ -132,13 +132,13 @@ impl Lease {
             }
             Ok(Err(error)) => Err(self.failure(error, upload.as_deref())),
             Err(Silence::Late) => Err(SendFailure::Final(ExchangeError::FirstByteTimeout)),
-            Err(Silence::Ended) => Err(SendFailure::Final(ExchangeError::Closed(None))),
+            Err(Silence::Ended) => Err(SendFailure::Final(self.ended(None))),
         }
     }
 
     fn failure(&self, mut error: SendError, upload: Option<&Upload>) -> SendFailure {
         if let Some(request) = error.take_message() {
-            let error = ExchangeError::Closed(Some(error.into_error()));
+            let error = self.ended(Some(error.into_error()));
             return SendFailure::Unsent(Box::new(request), error);
         }
         if let Some(error) = upload.and_then(Upload::error) {
@@ -148,9 +148,17 @@ impl Lease {
         if error.is_parse() || error.is_parse_too_large() {
             SendFailure::Final(ExchangeError::BadResponse(error))
         } else if self.link.answered() {
-            SendFailure::Final(ExchangeError::Closed(Some(error)))
+            SendFailure::Final(self.ended(Some(error)))
         } else {
-            SendFailure::Unanswered(ExchangeError::Closed(Some(error)))
+            SendFailure::Unanswered(self.ended(Some(error)))
+        }
+    }
+
+    fn ended(&self, error: Option<hyper::Error>) -> ExchangeError {
+        if self.link.tls_failed() {
+            ExchangeError::TlsEnded(error)
+        } else {
+            ExchangeError::Closed(error)
         }
     }
 }

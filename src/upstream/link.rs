@@ -13,9 +13,10 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio_rustls::rustls;
 
 use super::request_body::RequestBody;
+use super::transport::Transport;
 use crate::telemetry::UpstreamMetrics;
 
 /// The most that hyper reads ahead of us on a connection: bounds the head of a response and what a
@@ -43,17 +44,22 @@ struct Seen {
     answered: AtomicBool,
     /// A write failed: the server closed its side.
     refused: AtomicBool,
+    /// The server sent a TLS alert, or what is no TLS.
+    tls_failed: AtomicBool,
 }
 
 impl Link {
-    /// Speaks HTTP/1.1 on `tcp`. Counts the connection as open until the link is dropped.
+    /// Speaks HTTP/1.1 on `transport`. Counts the connection as open until the link is dropped.
     ///
     /// # Errors
     /// None are known: hyper only allocates here.
-    pub(super) async fn new(tcp: TcpStream, metrics: Arc<UpstreamMetrics>) -> hyper::Result<Self> {
+    pub(super) async fn new(
+        transport: Transport,
+        metrics: Arc<UpstreamMetrics>,
+    ) -> hyper::Result<Self> {
         let seen = Arc::new(Seen::default());
         let stream = UpstreamStream {
-            tcp,
+            transport,
             seen: seen.clone(),
         };
         let (sender, connection) = http1::Builder::new()
@@ -108,6 +114,11 @@ impl Link {
     pub(super) fn answered(&self) -> bool {
         self.seen.answered.load(Ordering::Relaxed)
     }
+
+    /// Whether it was TLS that failed, by an alert or otherwise.
+    pub(super) fn tls_failed(&self) -> bool {
+        self.seen.tls_failed.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Link {
@@ -123,7 +134,7 @@ impl Drop for Link {
 /// read side then finds the answer, or the end.
 #[derive(Debug)]
 struct UpstreamStream {
-    tcp: TcpStream,
+    transport: Transport,
     seen: Arc<Seen>,
 }
 
@@ -146,7 +157,7 @@ impl AsyncRead for UpstreamStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let result = Pin::new(&mut self.tcp).poll_read(cx, buffer);
+        let result = Pin::new(&mut self.transport).poll_read(cx, buffer);
         if let Poll::Ready(Ok(())) = result {
             if buffer.filled().len() > before {
                 self.seen.answered.store(true, Ordering::Relaxed);
@@ -155,6 +166,10 @@ impl AsyncRead for UpstreamStream {
                 // must not look complete.
                 return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
             }
+        } else if let Poll::Ready(Err(error)) = &result
+            && is_tls(error)
+        {
+            self.seen.tls_failed.store(true, Ordering::Relaxed);
         }
         result
     }
@@ -166,7 +181,7 @@ impl AsyncWrite for UpstreamStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        let result = Pin::new(&mut self.transport).poll_write(cx, bytes);
         self.written(result, bytes.len())
     }
 
@@ -175,21 +190,30 @@ impl AsyncWrite for UpstreamStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
+        let result = Pin::new(&mut self.transport).poll_write_vectored(cx, slices);
         self.written(result, slices.iter().map(|slice| slice.len()).sum())
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.transport.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        // TLS may hold back what a write took.
+        let result = Pin::new(&mut self.transport).poll_flush(cx);
+        self.written(result.map_ok(|()| 0), 0).map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
+}
+
+/// Whether it is rustls that failed, and not the connection below it.
+fn is_tls(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 const fn is_closed(kind: ErrorKind) -> bool {

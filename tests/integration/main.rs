@@ -30,3 +30,4 @@ mod shutdown;
 mod streams;
 mod support;
 mod upstream_faults;
+mod upstream_tls;

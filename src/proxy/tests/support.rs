@@ -67,6 +67,7 @@ pub(super) fn config(address: ServerAddress) -> Config {
                 idle_timeout: LONG,
                 wait: LONG,
             },
+            tls: None,
         }],
         timeouts: Timeouts {
             request_header: LONG,
@@ -112,7 +113,7 @@ impl Proxy {
         let clusters = config
             .upstreams
             .iter()
-            .map(|spec| Arc::new(Cluster::new(spec, metrics.upstream(&spec.name))))
+            .map(|spec| Arc::new(Cluster::new(spec, None, metrics.upstream(&spec.name))))
             .collect();
         let requests = config
             .listeners
