@@ -7,6 +7,7 @@ mod guard;
 mod http;
 mod linger;
 mod listener;
+mod per_ip;
 
 pub use accept::{Acceptor, ConnectionPermits};
 pub use connection::ServerContext;
