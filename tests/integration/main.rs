@@ -27,6 +27,8 @@ mod reload;
 mod resumption;
 mod server_name;
 mod shutdown;
+mod slow_clients;
 mod streams;
 mod support;
+mod timeouts;
 mod upstream_faults;
