@@ -186,6 +186,11 @@ impl Snapshot {
         self.upkeep(metrics);
         let limits = &self.config.limits;
         metrics.limit("connections", limits.connections as u64);
+        match limits.connections_per_ip {
+            Some(limit) => metrics.limit("connections_per_ip", limit as u64),
+            None => metrics.unlimited("connections_per_ip"),
+        }
+        metrics.limit("handshakes", limits.handshakes as u64);
         metrics.limit("request_line", limits.request_line as u64);
         metrics.limit("request_headers", limits.request_headers as u64);
         metrics.limit("request_header_count", limits.request_header_count as u64);

@@ -412,6 +412,12 @@ pub struct Timeouts {
 pub struct Limits {
     /// `connections`, default 20000, over all listeners. Past it connections wait in the backlog.
     pub connections: usize,
+    /// `connections_per_ip`, of one IPv4 address or IPv6 /64; `None` (the default) is unlimited.
+    /// Past it: closed at once.
+    pub connections_per_ip: Option<usize>,
+    /// `handshakes`, default 256: that compute or wait to, after a whole ClientHello. Past it:
+    /// alert 80 and close.
+    pub handshakes: usize,
     /// `request_line`, default 8 KiB. Past it: 414.
     pub request_line: usize,
     /// `request_headers`, default 32 KiB. Past it: 431.

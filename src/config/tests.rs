@@ -212,7 +212,7 @@ t.toml:18:1: unknown key `h2_stream` in [limits]
    |
 18 | h2_stream = 7
    | ^^^^^^^^^
-   help: did you mean `h2_streams`? (known here: `connections`, `request_line`, `request_headers`, `request_header_count`, `request_body`, `h2_streams`)"
+   help: did you mean `h2_streams`? (known here: `connections`, `connections_per_ip`, `handshakes`, `request_line`, `request_headers`, `request_header_count`, `request_body`, `h2_streams`)"
     );
     assert_eq!(faults.len(), 5);
 }
@@ -483,6 +483,10 @@ fn values_are_checked() {
     };
     assert_eq!(body("unlimited"), None);
     assert_eq!(body("10MiB"), Some(10 << 20));
+    for (text, limit) in [("\"unlimited\"", None), ("3", Some(3))] {
+        let limits = with(&format!("[limits]\nconnections_per_ip = {text}")).limits;
+        assert_eq!(limits.connections_per_ip, limit, "{text}");
+    }
     assert_eq!(with("[limits]\nconnections = 0x10").limits.connections, 16);
     assert_eq!(
         with("[shutdown]\ndrain_delay = \"0s\"")
@@ -728,8 +732,8 @@ fn planned_keys_are_named_as_such() {
             "2:1 `server_timing` is not supported yet",
         ),
         (
-            "[limits]\nhandshakes = 1",
-            "2:1 `handshakes` is not supported yet",
+            "[limits]\nh2_resets = 1",
+            "2:1 `h2_resets` is not supported yet",
         ),
         (
             "[admin]\nsocket = \"x\"",

@@ -73,7 +73,7 @@ impl Listeners {
         let bound = self.bind_new(&loaded.config)?;
 
         next.announce(metrics);
-        context.permits.resize(loaded.config.limits.connections);
+        context.resize(&loaded.config.limits);
         context.snapshot.store(Arc::new(next));
         // New loops start before old ones stop.
         let wanted = &loaded.config.listeners;

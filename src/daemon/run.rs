@@ -85,14 +85,13 @@ async fn serve(
         }
     };
     first.announce(&telemetry.metrics);
-    let connections = loaded.config.limits.connections;
-    descriptors::raise(connections);
+    descriptors::raise(loaded.config.limits.connections);
     let mut shutdown_spec = loaded.config.shutdown.clone();
     let snapshot = Arc::new(ArcSwap::from_pointee(first));
     let context = Arc::new(ServerContext::new(
         snapshot,
         telemetry.clone(),
-        connections,
+        &loaded.config.limits,
         Handle::current().metrics().num_workers(),
     ));
     let (drain_sender, drain) = drain::channel();

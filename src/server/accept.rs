@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{self, ServerContext};
+use super::per_ip::{Counted, LimitReached};
 use crate::drain::Drain;
 use crate::report::Peer;
 use crate::snapshot::ListenerState;
-use crate::tls::Incoming;
+use crate::telemetry::Limit;
+use crate::tls::{self, Incoming};
 
 /// One listener's accept loop.
 #[derive(Debug)]
@@ -133,6 +136,14 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    // Before the permit, which others wait for.
+                    let counted = match self.context.per_ip.count(peer.ip()) {
+                        Ok(counted) => counted,
+                        Err(LimitReached) => {
+                            self.refuse(&stream, peer);
+                            continue;
+                        }
+                    };
                     let permit = tokio::select! {
                         biased;
                         () = stop.signaled() => return,
@@ -140,7 +151,8 @@ impl Acceptor {
                     };
                     // The semaphore is never closed.
                     let Some(permit) = permit else { return };
-                    self.serve(stream, Peer::Tcp(peer), permit, drain.clone(), &mut state);
+                    let held = Held { permit, counted };
+                    self.serve(stream, Peer::Tcp(peer), held, drain.clone(), &mut state);
                     if let Some(errors) = trouble.over(Instant::now()) {
                         tracing::info!(listener = %self.name, errors, "accepting again");
                     }
@@ -170,11 +182,28 @@ impl Acceptor {
         }
     }
 
+    /// Tells a client of an address with too many connections as much as costs one call: a TLS
+    /// alert is read as such where TLS is spoken, and is not worth waiting for.
+    fn refuse(&self, stream: &TcpStream, peer: SocketAddr) {
+        self.context
+            .telemetry
+            .metrics
+            .limit_refused(Limit::ConnectionsPerIp);
+        tracing::debug!(listener = %self.name, %peer, limit = "connections_per_ip", "refused");
+        let snapshot = self.context.snapshot.load();
+        let listener = snapshot.listener(&self.name);
+        if listener.is_some_and(|listener| listener.sites.is_some())
+            && let Err(error) = SockRef::from(stream).send(&tls::REFUSAL)
+        {
+            tracing::debug!(listener = %self.name, %peer, %error, "cannot tell so");
+        }
+    }
+
     fn serve(
         &self,
         stream: TcpStream,
         peer: Peer,
-        permit: OwnedSemaphorePermit,
+        held: Held,
         drain: Drain,
         state: &mut Option<Arc<ListenerState>>,
     ) {
@@ -197,10 +226,17 @@ impl Acceptor {
         tokio::spawn(async move {
             // A panic drops the permit all the same.
             connection::serve(stream, incoming, listener, address, context.clone(), drain).await;
-            context.permits.release(permit);
-            drop(hold);
+            context.permits.release(held.permit);
+            drop((held.counted, hold));
         });
     }
+}
+
+/// What a connection has of the limits.
+#[derive(Debug)]
+struct Held {
+    permit: OwnedSemaphorePermit,
+    counted: Option<Counted>,
 }
 
 /// A row of errors: told once at its start and once when it is over.

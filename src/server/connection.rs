@@ -11,12 +11,13 @@ use super::accept::ConnectionPermits;
 use super::http::{End, serve_h1, serve_h2};
 use super::linger::linger;
 use super::outbox::Outbox;
-use crate::config::Alpn;
+use super::per_ip::ConnectionsPerIp;
+use crate::config::{Alpn, Limits};
 use crate::drain::Drain;
 use crate::proxy::{ConnectionInfo, ProxyService, TlsFacts};
-use crate::report::ConnectionId;
+use crate::report::{ConnectionId, FailureClass, Outcome};
 use crate::snapshot::{ListenerState, SnapshotStore};
-use crate::telemetry::{ListenerMetrics, Telemetry};
+use crate::telemetry::{Limit, ListenerMetrics, Telemetry};
 use crate::tls::{self, Admission, Established, Incoming, Sites};
 
 /// What all connections share.
@@ -28,18 +29,20 @@ pub struct ServerContext {
     pub telemetry: Telemetry,
     /// `limits.connections`.
     pub permits: ConnectionPermits,
-    /// Crypto slots, one a worker.
-    pub admission: Admission,
+    /// `limits.connections_per_ip`.
+    pub per_ip: Arc<ConnectionsPerIp>,
+    /// Crypto slots, one a worker, for `limits.handshakes`.
+    pub admission: Arc<Admission>,
     next_id: AtomicU64,
 }
 
 impl ServerContext {
-    /// A context with `connections` permits and crypto slots for `workers`.
+    /// A context with these limits, and crypto slots for `workers`.
     #[must_use]
     pub fn new(
         snapshot: Arc<SnapshotStore>,
         telemetry: Telemetry,
-        connections: usize,
+        limits: &Limits,
         workers: usize,
     ) -> Self {
         // Above the low 40 bits the start time, so that numbers of two runs differ.
@@ -49,10 +52,18 @@ impl ServerContext {
         Self {
             snapshot,
             telemetry,
-            permits: ConnectionPermits::new(connections),
-            admission: Admission::new(workers),
+            permits: ConnectionPermits::new(limits.connections),
+            per_ip: ConnectionsPerIp::new(limits.connections_per_ip),
+            admission: Admission::new(workers, limits.handshakes),
             next_id: AtomicU64::new((seconds & 0xff_ffff) << 40),
         }
+    }
+
+    /// Changes to other limits.
+    pub fn resize(&self, limits: &Limits) {
+        self.permits.resize(limits.connections);
+        self.per_ip.resize(limits.connections_per_ip);
+        self.admission.resize(limits.handshakes);
     }
 
     /// The number of a new connection.
@@ -163,6 +174,11 @@ async fn handshake(
     {
         Ok(established) => Some(established),
         Err(refused) => {
+            if let Outcome::Failed(failure) = &refused.report.outcome
+                && failure.class == FailureClass::RefusedOverload
+            {
+                context.telemetry.metrics.limit_refused(Limit::Handshakes);
+            }
             context
                 .telemetry
                 .handshake(&listener.metrics, refused.report);

@@ -40,8 +40,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// A peer without sign of life is asked for one, and closed without an answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// What a connection that was asked to end may still take, beside its open requests.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// What a connection that was asked to end may still take, beside its open requests: an HTTP/2
+/// client acknowledges GOAWAY within its round trip time, or never.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";

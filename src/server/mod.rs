@@ -8,6 +8,7 @@ mod http;
 mod linger;
 mod listener;
 mod outbox;
+mod per_ip;
 
 pub use accept::{Acceptor, ConnectionPermits};
 pub use connection::ServerContext;

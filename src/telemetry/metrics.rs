@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::exposition::{Exposition, Format, Kind};
+use super::limit_metrics::{Limit, LimitRefusals};
 use super::listener_metrics::{self, HandshakeTotals, ListenerMetrics};
 use super::request_metrics::{self, RequestMetrics};
 use super::stream::Dropped;
@@ -19,6 +20,7 @@ pub struct Metrics {
     handles: Mutex<Handles>,
     reloads_ok: AtomicU64,
     reloads_failed: AtomicU64,
+    limit_refusals: LimitRefusals,
     pub(super) dropped: Arc<Dropped>,
 }
 
@@ -75,6 +77,16 @@ impl Metrics {
     /// `limit{limit}`: the configured value of a limit.
     pub fn limit(&self, limit: &'static str, value: u64) {
         self.handles().limits.insert(limit, value);
+    }
+
+    /// `limit_refusals_total{limit}` +1.
+    pub fn limit_refused(&self, limit: Limit) {
+        self.limit_refusals.add(limit);
+    }
+
+    /// Forgets the configured value of a limit, which is unlimited now.
+    pub fn unlimited(&self, limit: &str) {
+        self.handles().limits.remove(limit);
     }
 
     /// `tls_certificate_not_after_timestamp_seconds{certificate}`.
@@ -168,6 +180,7 @@ impl Metrics {
                 family.sample(&[("limit", limit)], value);
             }
         });
+        self.limit_refusals.write(out);
         out.family(
             "tls_certificate_not_after_timestamp_seconds",
             Kind::Gauge,

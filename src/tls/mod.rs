@@ -16,6 +16,7 @@ mod hello;
 mod hooks;
 mod key_directory;
 mod ocsp;
+mod offer;
 mod policy;
 mod provider;
 mod record;
@@ -31,6 +32,7 @@ mod wire;
 mod work;
 
 pub use admission::Admission;
+pub use alert::REFUSAL;
 pub use certificates::{
     CertificateError, CertificateWarning, LoadedCertificate, load_client_certificate,
 };

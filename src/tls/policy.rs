@@ -10,6 +10,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::certificates::{LoadedCertificate, PairResolver};
 use super::client_auth::{ClientAuthError, ClientVerifier};
+use super::offer::Offer;
 use super::provider::provider;
 use super::resumption::Sessions;
 use super::scope::Scope;
@@ -109,6 +110,16 @@ impl TlsPolicy {
     /// sessions that are over. Blocks on files; to be called every few seconds.
     pub fn upkeep(&self) {
         self.sessions.upkeep(&self.spec.name);
+    }
+
+    /// Whether a session that a client of `version` offers opens here. Nothing is consumed or noted;
+    /// rustls looks for itself later, at what was said with the session too.
+    pub(super) fn resumes(&self, version: ProtocolVersion, offer: Option<Offer<'_>>) -> bool {
+        let permitted = self
+            .clients
+            .as_ref()
+            .is_none_or(|clients| clients.resumes());
+        permitted && offer.is_some_and(|offer| self.sessions.know(version, &offer))
     }
 
     /// The policy's spec.

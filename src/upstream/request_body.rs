@@ -12,6 +12,10 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::error::RequestBodyError;
 use super::idle_timer::IdleTimer;
 
+/// Less than this in `timeouts.request_body_idle` is no progress: a byte now and then would hold
+/// the connection, and one to the upstream server, for ever.
+const LEAST: u64 = 1024;
+
 /// The body of a request. The connection polls it only when it can take more, so nothing is
 /// buffered beyond hyper's own buffers.
 #[derive(Debug)]
@@ -58,8 +62,8 @@ impl RequestBody {
         Self(None)
     }
 
-    /// The client's body, of at most `limit` bytes, with at most `idle` between two pieces of it
-    /// while they are waited for. A body that is known to be empty becomes
+    /// The client's body, of at most `limit` bytes, with at most `idle` of waiting for each KiB of
+    /// it. A body that is known to be empty becomes
     /// [`RequestBody::empty`].
     #[must_use]
     pub fn new(incoming: Incoming, limit: Option<u64>, idle: Duration) -> Self {
@@ -69,7 +73,7 @@ impl RequestBody {
         Self(Some(Stream {
             incoming,
             limit,
-            idle: IdleTimer::new(idle),
+            idle: IdleTimer::at_least(idle, LEAST),
             upload: Arc::default(),
         }))
     }
@@ -150,8 +154,8 @@ impl Body for RequestBody {
         let upload = &stream.upload;
         match Pin::new(&mut stream.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                stream.idle.progress();
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                stream.idle.progress(bytes);
                 let total = upload.bytes().saturating_add(bytes);
                 if stream.limit.is_some_and(|limit| total > limit) {
                     return Poll::Ready(Some(Err(upload.fail(RequestBodyError::TooLarge))));

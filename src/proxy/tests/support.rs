@@ -78,6 +78,8 @@ pub(super) fn config(address: ServerAddress) -> Config {
         },
         limits: Limits {
             connections: 100,
+            connections_per_ip: None,
+            handshakes: 256,
             request_line: 8192,
             request_headers: 32768,
             request_header_count: 100,
