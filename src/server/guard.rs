@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::{Activity, InFlight};
 
-/// A stream that notes when bytes pass.
+/// A stream that notes when the client takes nothing.
 #[derive(Debug)]
 pub(super) struct Guard<S> {
     io: S,
@@ -41,13 +41,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut this.io).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            this.activity.received();
-        }
-        result
+        Pin::new(&mut self.get_mut().io).poll_read(cx, buffer)
     }
 }
 
@@ -136,6 +130,11 @@ where
         let this = self.project();
         this.future.poll(cx).map_ok(|response| {
             let in_flight = this.in_flight.take();
+            if response.status() == http::StatusCode::SWITCHING_PROTOCOLS
+                && let Some(in_flight) = &in_flight
+            {
+                in_flight.switches();
+            }
             response.map(|body| NotedBody { body, in_flight })
         })
     }
