@@ -8,6 +8,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::connection_info::ConnectionInfo;
+use super::trailers;
 use crate::report::Peer;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -56,6 +57,27 @@ pub(super) enum BodyLength {
     Unknown,
 }
 
+/// Whether a client holds its body back until it is asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expectation {
+    /// It sends the body by itself, or there is none.
+    None,
+    /// `100-continue`
+    Continue,
+}
+
+impl Expectation {
+    /// What a request expects whose fields are checked. HTTP/1.0 knows no interim responses (RFC
+    /// 9110 section 10.1.1).
+    pub(super) fn of(version: Version, headers: &HeaderMap, body: BodyLength) -> Self {
+        if version >= Version::HTTP_11 && body != BodyLength::None && headers.contains_key(EXPECT) {
+            Self::Continue
+        } else {
+            Self::None
+        }
+    }
+}
+
 /// What upstreams are told about the client: the same for all requests of a connection.
 #[derive(Debug)]
 pub(super) struct ClientFields {
@@ -100,17 +122,22 @@ pub(super) fn size(fields: &HeaderMap) -> usize {
 ///
 /// # Errors
 /// See [`FieldError`].
-pub(super) fn check_request(headers: &HeaderMap, body: BodyLength) -> Result<(), FieldError> {
+pub(super) fn check_request(
+    version: Version,
+    headers: &HeaderMap,
+    body: BodyLength,
+) -> Result<(), FieldError> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next()
         && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
     {
         return Err(FieldError::TransferEncoding);
     }
-    if headers
-        .get_all(EXPECT)
-        .iter()
-        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    let expectations = headers.get_all(EXPECT);
+    if version >= Version::HTTP_11
+        && expectations
+            .iter()
+            .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     {
         return Err(FieldError::Expect);
     }
@@ -135,24 +162,34 @@ pub(super) fn forward_request(
     headers: &mut HeaderMap,
     method: &Method,
     body: BodyLength,
+    expectation: Expectation,
     authority: Option<HeaderValue>,
     client: &ClientFields,
     connection_id: bool,
 ) {
-    let trailers = wants_trailers(headers);
+    let wants_trailers = wants_trailers(headers);
     // Before ours are set, so that `Connection` can never take one of ours away.
     remove_hop_by_hop(headers);
     headers.remove(TE);
     headers.remove(EXPECT);
     remove_claims(headers);
     join_cookies(headers);
-    if trailers {
+    if body == BodyLength::Unknown {
+        trailers::filter_announced(headers);
+    } else {
+        headers.remove(TRAILER);
+    }
+    if expectation == Expectation::Continue {
+        headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+    }
+    if wants_trailers {
         headers.insert(TE, TRAILERS);
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     match body {
         // hyper sends no body with GET and HEAD unless it is told to.
         BodyLength::Unknown => {
+            headers.remove(CONTENT_LENGTH);
             headers.insert(TRANSFER_ENCODING, CHUNKED);
         }
         BodyLength::Known(length) => {
@@ -184,6 +221,7 @@ pub(super) fn forward_request(
 pub(super) fn forward_response(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
     headers.remove(TE);
+    trailers::filter_announced(headers);
 }
 
 /// The protocol's way to say that the client's connection ends with this response.
@@ -234,22 +272,10 @@ fn remove_claims(headers: &mut HeaderMap) {
     for name in claims {
         headers.remove(name);
     }
-    // Trailers become fields in some applications: none of ours may come that way.
-    let smuggles = headers
-        .get_all(TRAILER)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .any(|name| {
-            std::str::from_utf8(name)
-                .map_or(true, |name| is_claim(&name.trim().to_ascii_lowercase()))
-        });
-    if smuggles {
-        headers.remove(TRAILER);
-    }
 }
 
-/// `name` is in lower case.
-fn is_claim(name: &str) -> bool {
+/// Whether only we may send the field `name` (in lower case).
+pub(super) fn is_claim(name: &str) -> bool {
     if name.contains('_') {
         let name = name.replace('_', "-");
         return is_claim(&name) || name == "content-length" || name == "transfer-encoding";

@@ -17,6 +17,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod tls_fields;
+mod trailers;
 
 pub use body::ProxyBody;
 pub use connection_info::{ConnectionInfo, TlsFacts};
