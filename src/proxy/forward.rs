@@ -7,6 +7,7 @@ use hyper::body::{Body, Incoming};
 
 use super::authority::Target;
 use super::error::ProxyError;
+use super::forwarded::{self, Sender, Trust};
 use super::headers::{self, BodyLength, Expectation};
 use super::request_record::RequestRecord;
 use super::service::Shared;
@@ -28,6 +29,10 @@ pub(super) async fn forward(
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let config = &snapshot.config;
     let (mut head, incoming) = request.into_parts();
+    let trust = Trust::of(shared.connection.peer, &config.forwarding);
+    if trust == Trust::Proxy {
+        record.client = forwarded::client(&config.forwarding, &head.headers);
+    }
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(ProxyError::Method(head.method));
     }
@@ -77,8 +82,11 @@ pub(super) async fn forward(
         length,
         expectation,
         target.authority,
-        &shared.client,
-        config.forwarding.connection_id,
+        &Sender {
+            fields: &shared.client,
+            settings: &config.forwarding,
+            trust,
+        },
     );
     let wanted = &config.forwarding.tls_headers;
     if !wanted.is_empty() {

@@ -8,15 +8,13 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::connection_info::ConnectionInfo;
+use super::forwarded::{self, Sender, Trust};
 use super::trailers;
 use crate::report::Peer;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_HANDFAST_CONNECTION: HeaderName = HeaderName::from_static("x-handfast-connection");
 
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
@@ -81,8 +79,10 @@ impl Expectation {
 /// What upstreams are told about the client: the same for all requests of a connection.
 #[derive(Debug)]
 pub(super) struct ClientFields {
-    forwarded_for: Option<HeaderValue>,
-    proto: HeaderValue,
+    /// The client's address.
+    pub(super) forwarded_for: Option<HeaderValue>,
+    /// `https` or `http`.
+    pub(super) proto: HeaderValue,
     connection: Option<HeaderValue>,
     /// `Host` for HTTP/1.0 clients that send none (RFC 9112 section 3.3).
     default_host: HeaderValue,
@@ -164,15 +164,14 @@ pub(super) fn forward_request(
     body: BodyLength,
     expectation: Expectation,
     authority: Option<HeaderValue>,
-    client: &ClientFields,
-    connection_id: bool,
+    sender: &Sender<'_>,
 ) {
     let wants_trailers = wants_trailers(headers);
     // Before ours are set, so that `Connection` can never take one of ours away.
     remove_hop_by_hop(headers);
     headers.remove(TE);
     headers.remove(EXPECT);
-    remove_claims(headers);
+    remove_claims(headers, sender.trust);
     join_cookies(headers);
     if body == BodyLength::Unknown {
         trailers::filter_announced(headers);
@@ -201,19 +200,15 @@ pub(super) fn forward_request(
             }
         }
     }
-    if let Some(address) = &client.forwarded_for {
-        headers.insert(X_FORWARDED_FOR, address.clone());
-    }
-    headers.insert(X_FORWARDED_PROTO, client.proto.clone());
-    if let Some(authority) = &authority {
-        headers.insert(X_FORWARDED_HOST, authority.clone());
-    }
-    if connection_id && let Some(id) = &client.connection {
+    forwarded::set(headers, sender, authority.as_ref());
+    if sender.settings.connection_id
+        && let Some(id) = &sender.fields.connection
+    {
         headers.insert(X_HANDFAST_CONNECTION, id.clone());
     }
     headers.insert(
         HOST,
-        authority.unwrap_or_else(|| client.default_host.clone()),
+        authority.unwrap_or_else(|| sender.fields.default_host.clone()),
     );
 }
 
@@ -263,10 +258,10 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Removes what only we may say about the client, also where it is spelt with underscores, which
 /// many applications read as the same name.
-fn remove_claims(headers: &mut HeaderMap) {
+fn remove_claims(headers: &mut HeaderMap, trust: Trust) {
     let claims: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_claim(name.as_str()))
+        .filter(|name| is_claim(name.as_str()) && !trust.lets_pass(name.as_str()))
         .cloned()
         .collect();
     for name in claims {

@@ -10,6 +10,7 @@ mod body;
 mod connection_info;
 mod error;
 mod forward;
+mod forwarded;
 mod headers;
 mod request_record;
 mod respond;

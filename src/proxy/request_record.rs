@@ -1,6 +1,7 @@
 //! What metrics and access log learn of one request, told once at its end.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -30,6 +31,8 @@ pub(super) struct RequestRecord {
     status: Option<u16>,
     error: Option<&'static str>,
     bytes_out: u64,
+    /// The client that a trusted proxy speaks for.
+    pub(super) client: Option<IpAddr>,
     /// The route that matched.
     pub(super) route: Option<RouteId>,
     /// The upstream that was asked.
@@ -97,6 +100,7 @@ impl RequestRecord {
             status: None,
             error: None,
             bytes_out: 0,
+            client: None,
             route: None,
             upstream: None,
             server: None,
@@ -155,6 +159,7 @@ impl RequestRecord {
             time: self.time,
             listener: &self.connection.listener_name,
             peer: self.connection.peer,
+            client: self.client,
             method: asked.map_or("", |asked| asked.method.as_str()),
             host: asked.map_or(Cow::Borrowed(""), Asked::host),
             path: asked.map_or("", Asked::path).into(),
