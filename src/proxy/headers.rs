@@ -244,8 +244,9 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            // These belong to the message, whatever `Connection` says of them.
-            .filter(|name| name != HOST && name != CONTENT_LENGTH)
+            // These belong to the message, whatever `Connection` says of them; nor may a client
+            // take away what a trusted proxy says of it.
+            .filter(|name| name != HOST && name != CONTENT_LENGTH && !is_claim(name.as_str()))
             .collect();
         for name in named {
             headers.remove(name);
