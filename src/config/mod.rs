@@ -36,7 +36,7 @@ mod tests;
 pub use certificates::MemoryCertificate;
 pub use client_auth::{AllowList, ClientAuth, ClientAuthMode, SanPattern};
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Position, Source, Sources};
-pub use forwarding::TlsHeader;
+pub use forwarding::{ForwardingHeader, TlsHeader};
 pub use load::{Loaded, load, parse, parse_with};
 pub use model::*;
 pub use names::{CertificateType, CipherSuite, Group, Preset};

@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::client_auth::ClientAuth;
 use super::diagnostic::Location;
-use super::forwarding::TlsHeader;
+use super::forwarding::{ForwardingHeader, TlsHeader};
 use super::names::{CipherSuite, Group};
 use super::upstream_tls::UpstreamTls;
 use crate::host::HostPattern;
@@ -431,8 +433,12 @@ pub struct Limits {
 }
 
 /// `[forwarding]`
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarding {
+    /// `trusted_proxies`, default none: peers whose `X-Forwarded-*` and `Forwarded` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `headers`, default all but `Forwarded`: what upstreams are told about the client.
+    pub headers: Vec<ForwardingHeader>,
     /// Whether requests carry `x-handfast-connection`, the id that events and the API use. Set by
     /// `handfast dev` for its demo upstream; there is no key for it. Inbound copies are always
     /// removed.
@@ -440,6 +446,17 @@ pub struct Forwarding {
     /// `tls_headers`, default none: what requests over TLS carry. Inbound copies are always
     /// removed.
     pub tls_headers: Vec<TlsHeader>,
+}
+
+impl Default for Forwarding {
+    fn default() -> Self {
+        Self {
+            trusted_proxies: Vec::new(),
+            headers: ForwardingHeader::DEFAULT.to_vec(),
+            connection_id: false,
+            tls_headers: Vec::new(),
+        }
+    }
 }
 
 /// `[shutdown]`

@@ -597,6 +597,15 @@ fn client_certificates_are_read() {
     let forwarding = with("[forwarding]\ntls_headers = [\"verify\", \"client-cert\"]").forwarding;
     let headers = [TlsHeader::Verify, TlsHeader::ClientCert];
     assert_eq!(forwarding.tls_headers, headers);
+    assert_eq!(forwarding.headers.len(), 3);
+    assert!(forwarding.trusted_proxies.is_empty());
+    let forwarding = with(
+        "[forwarding]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nheaders = [\"forwarded\"]",
+    )
+    .forwarding;
+    assert_eq!(forwarding.headers, [ForwardingHeader::Forwarded]);
+    let networks = ["10.0.0.0/8", "::1/128"].map(|text| text.parse().unwrap());
+    assert_eq!(forwarding.trusted_proxies, networks);
 }
 
 #[test]
@@ -633,6 +642,27 @@ fn faults_of_client_certificates_are_located() {
     ] {
         let found = one(&format!("[tls.a]\nclient_auth = {text}"));
         assert_eq!(found, message, "{text}");
+    }
+    for (key, message) in [
+        (
+            "trusted_proxies = [\"10.0.0.1/8\"]",
+            "2:20 `10.0.0.1/8` has bits beyond its prefix",
+        ),
+        (
+            "trusted_proxies = [\"lan\"]",
+            "2:20 expected a network such as \"10.0.0.0/8\", found `lan`",
+        ),
+        (
+            "headers = [\"x-real-ip\"]",
+            "2:12 `x-real-ip` is not possible here",
+        ),
+        (
+            "headers = [\"forwarded\", \"forwarded\"]",
+            "2:25 `forwarded` is given twice",
+        ),
+    ] {
+        let found = one(&format!("[forwarding]\n{key}"));
+        assert!(found.starts_with(message), "{found}");
     }
     let found = one("[forwarding]\ntls_headers = [\"cert\"]");
     assert!(

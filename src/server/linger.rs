@@ -11,10 +11,19 @@ const MOST: usize = 64 * 1024;
 
 /// Closes our side and drains the peer's for at most 500 ms and 64 KiB: closing a socket with
 /// unread bytes makes the kernel send an RST, which can destroy an alert on its way.
-pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut io: S) {
+pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(io: S) {
+    linger_for(io, PATIENCE, MOST).await;
+}
+
+/// As [`linger`], for at most `patience` and `most` bytes.
+pub(super) async fn linger_for<S: AsyncRead + AsyncWrite + Unpin>(
+    mut io: S,
+    patience: Duration,
+    most: usize,
+) {
     let drained = async {
         io.shutdown().await?;
-        let mut left = MOST;
+        let mut left = most;
         let mut buffer = [0; 1024];
         while left > 0 {
             let got = io.read(&mut buffer).await?;
@@ -26,5 +35,5 @@ pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut io: S) {
         Ok::<_, std::io::Error>(())
     };
     // Neither an error nor the deadline changes anything: the connection ends now.
-    let _ = tokio::time::timeout(PATIENCE, drained).await;
+    let _ = tokio::time::timeout(patience, drained).await;
 }

@@ -4,6 +4,11 @@ mod accept;
 mod activity;
 mod connection;
 mod guard;
+#[cfg(test)]
+mod h1_agreement;
+mod h1_answer;
+mod h1_framing;
+mod h1_guard;
 mod http;
 mod linger;
 mod listener;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -23,6 +23,9 @@ use crate::telemetry::UpstreamMetrics;
 /// body takes in memory.
 const READ_BUFFER: usize = 64 * 1024;
 
+/// The most that is read before the head of a response is whole, interim responses (1xx) included.
+const HEAD_BUDGET: usize = 4 * READ_BUFFER;
+
 /// hyper's error for a request, with the request where nothing of it was written.
 pub(super) type SendError = TrySendError<Request<RequestBody>>;
 
@@ -38,10 +41,12 @@ pub(super) struct Link {
 }
 
 /// What the stream under hyper has seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
     /// A byte came since the last [`Link::send`].
     answered: AtomicBool,
+    /// How much may still be read.
+    budget: AtomicUsize,
     /// A write failed: the server closed its side.
     refused: AtomicBool,
     /// The server sent a TLS alert, or what is no TLS.
@@ -57,7 +62,12 @@ impl Link {
         transport: Transport,
         metrics: Arc<UpstreamMetrics>,
     ) -> hyper::Result<Self> {
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(Seen {
+            answered: AtomicBool::new(false),
+            budget: AtomicUsize::new(HEAD_BUDGET),
+            refused: AtomicBool::new(false),
+            tls_failed: AtomicBool::new(false),
+        });
         let stream = UpstreamStream {
             transport,
             seen: seen.clone(),
@@ -81,6 +91,7 @@ impl Link {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
         self.seen.answered.store(false, Ordering::Relaxed);
+        self.seen.budget.store(HEAD_BUDGET, Ordering::Relaxed);
         self.sender.try_send_request(request)
     }
 
@@ -108,6 +119,16 @@ impl Link {
         self.connection.is_some()
             && self.sender.is_ready()
             && !self.seen.refused.load(Ordering::Relaxed)
+    }
+
+    /// The head of the response is whole: its body may be of any length.
+    pub(super) fn head_came(&self) {
+        self.seen.budget.store(usize::MAX, Ordering::Relaxed);
+    }
+
+    /// Whether the server has sent more than a head may take.
+    pub(super) fn head_is_endless(&self) -> bool {
+        self.seen.budget.load(Ordering::Relaxed) == 0
     }
 
     /// Whether a byte came since the last [`Link::send`].
@@ -156,11 +177,20 @@ impl AsyncRead for UpstreamStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let budget = self.seen.budget.load(Ordering::Relaxed);
+        if budget == 0 {
+            return Poll::Ready(Err(ErrorKind::InvalidData.into()));
+        }
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.transport).poll_read(cx, buffer);
         if let Poll::Ready(Ok(())) = result {
-            if buffer.filled().len() > before {
+            let came = buffer.filled().len() - before;
+            if came > 0 {
                 self.seen.answered.store(true, Ordering::Relaxed);
+                if budget != usize::MAX {
+                    let left = budget.saturating_sub(came);
+                    self.seen.budget.store(left, Ordering::Relaxed);
+                }
             } else if self.seen.refused.load(Ordering::Relaxed) {
                 // The write has eaten the socket's error; a body that ends with the connection
                 // must not look complete.

@@ -18,6 +18,7 @@ mod dev;
 mod failures;
 mod false_start;
 mod forwarding;
+mod h1_protocol;
 mod interop;
 mod limits;
 mod load;

@@ -262,12 +262,6 @@ impl Daemon {
         (self.memory("VmRSS:"), self.memory("VmHWM:"))
     }
 
-    /// File descriptors that are open.
-    pub(crate) fn descriptors(&self) -> usize {
-        let path = format!("/proc/{}/fd", self.child.id());
-        std::fs::read_dir(path).unwrap().count()
-    }
-
     fn memory(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).unwrap();
