@@ -36,6 +36,7 @@ pub use certificates::MemoryCertificate;
 pub use client_auth::{AllowList, ClientAuth, ClientAuthMode, SanPattern};
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Position, Source, Sources};
 pub use forwarding::TlsHeader;
-pub use load::{Loaded, load, parse, parse_with};
+pub use load::{Loaded, find_admin_socket, load, parse, parse_with};
+pub use measures::duration as read_duration;
 pub use model::*;
 pub use names::{CertificateType, CipherSuite, Group, Preset};

@@ -201,7 +201,7 @@ impl TlsPolicy {
             .iter()
             .map(|protocol| protocol.name().as_bytes().to_vec())
             .collect();
-        // Never rustls's own, which SSLKEYLOGFILE would switch on for everybody.
+        // Never rustls's `KeyLogFile`, which SSLKEYLOGFILE would switch on for everybody.
         config.key_log = self.key_log.clone();
         // The order of `cipher_suites` is the server's.
         config.ignore_client_order = true;

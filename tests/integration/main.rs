@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod admin_socket;
 mod certificates;
 mod check;
 mod client_auth;
@@ -19,6 +20,7 @@ mod failures;
 mod false_start;
 mod forwarding;
 mod interop;
+mod key_log;
 mod limits;
 mod load;
 mod negotiation;
