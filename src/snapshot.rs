@@ -18,7 +18,7 @@ use crate::config::{
 use crate::host::HostPattern;
 use crate::route::RouteTable;
 use crate::telemetry::{ListenerMetrics, Metrics, RequestMetrics};
-use crate::tls::{LoadedCertificate, Site, Sites, TlsPolicy};
+use crate::tls::{KeyLog, LoadedCertificate, Site, Sites, TlsPolicy};
 use crate::upstream::{ClientTls, Cluster};
 
 /// Where the current generation is read from: one atomic pointer.
@@ -39,6 +39,7 @@ pub struct Snapshot {
     /// Whether any policy lets no client without a certificate through.
     guards: bool,
     warnings: Diagnostics,
+    key_log: Arc<KeyLog>,
 }
 
 /// What a connection needs of its listener; kept by the connection for its life.
@@ -71,6 +72,10 @@ impl Snapshot {
             previous,
             faults: Vec::new(),
             warnings: Vec::new(),
+            key_log: previous.map_or_else(
+                || Arc::new(KeyLog::new(metrics.key_log())),
+                |previous| previous.key_log.clone(),
+            ),
         };
         let policies = builder.policies();
         let certificates = builder.certificates();
@@ -122,6 +127,7 @@ impl Snapshot {
                     .collect()
             })
             .collect();
+        let key_log = builder.key_log;
         let routes = RouteTable::new(&config.routes);
         let guards = policies.iter().any(|policy| policy.requires_certificate());
         Ok(Self {
@@ -134,6 +140,7 @@ impl Snapshot {
             requests,
             certificates,
             warnings,
+            key_log,
         })
     }
 
@@ -158,7 +165,14 @@ impl Snapshot {
             certificates: Vec::new(),
             guards: false,
             warnings: Diagnostics::default(),
+            key_log: Arc::default(),
         }
+    }
+
+    /// The process's key log, which every generation takes over from the last.
+    #[must_use]
+    pub const fn key_log(&self) -> &Arc<KeyLog> {
+        &self.key_log
     }
 
     /// What is wrong with this generation, though not so wrong that it cannot serve: certificates
@@ -310,6 +324,7 @@ struct Builder<'a> {
     previous: Option<&'a Snapshot>,
     faults: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
+    key_log: Arc<KeyLog>,
 }
 
 /// Where the configuration names a file of a certificate.
@@ -352,7 +367,9 @@ impl Builder<'_> {
                 policies.find(|policy| policy.spec().name == spec.name)
             });
             match TlsPolicy::new(spec.clone(), previous.map(Arc::as_ref)) {
-                Ok(policy) => ready.push(Arc::new(policy)),
+                Ok(policy) => {
+                    ready.push(Arc::new(policy.with_key_log(self.key_log.clone())));
+                }
                 Err(error) => self.fault(error.location(spec), &error),
             }
         }

@@ -498,6 +498,29 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// All of them, the quietest first.
+    pub const ALL: [Self; 5] = [
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+
+    /// As it is written in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 /// `format` of the log
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -536,6 +559,8 @@ pub enum HandshakeEvents {
 pub struct Admin {
     /// `address`; `None` (the default): off. Loopback only until tokens exist.
     pub address: Option<AdminAddress>,
+    /// `socket`; `None` (the default): off.
+    pub socket: Option<PathBuf>,
 }
 
 /// Where the admin listener listens.

@@ -766,8 +766,8 @@ fn planned_keys_are_named_as_such() {
             "2:1 `h2_resets` is not supported yet",
         ),
         (
-            "[admin]\nsocket = \"x\"",
-            "2:1 `socket` is not supported yet",
+            "[admin]\ntoken_file = \"x\"",
+            "2:1 `token_file` is not supported yet",
         ),
         (
             "[log]\nhandshake = { sample = 0.1 }",

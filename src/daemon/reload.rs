@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+use crate::admin::Listening;
 use crate::config::{self, Diagnostics, Loaded};
 use crate::drain::{self, Drain, DrainSender};
 use crate::server::{Acceptor, BindError, ServerContext, backlog, bind};
@@ -87,6 +88,15 @@ impl Listeners {
         }
         drop::<Vec<Running>>(replaced);
         Ok(())
+    }
+
+    /// Their names, and where they listen.
+    pub(super) fn listening(&self) -> Listening {
+        let running = self.running.iter().map(|own| {
+            let address = own.listener.local_addr().unwrap_or(own.spec.address);
+            (own.spec.name.clone(), address)
+        });
+        running.collect()
     }
 
     /// Stops accepting.

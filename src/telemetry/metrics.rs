@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::exposition::{Exposition, Format, Kind};
+use super::key_log_metrics::{self, KeyLogMetrics};
 use super::limit_metrics::{Limit, LimitRefusals};
 use super::listener_metrics::{self, HandshakeTotals, ListenerMetrics};
 use super::request_metrics::{self, RequestMetrics};
@@ -21,6 +22,7 @@ pub struct Metrics {
     reloads_ok: AtomicU64,
     reloads_failed: AtomicU64,
     limit_refusals: LimitRefusals,
+    key_log: Arc<KeyLogMetrics>,
     pub(super) dropped: Arc<Dropped>,
 }
 
@@ -108,6 +110,12 @@ impl Metrics {
         self.handles().ticket_keys = made;
     }
 
+    /// The key log's metrics.
+    #[must_use]
+    pub fn key_log(&self) -> Arc<KeyLogMetrics> {
+        self.key_log.clone()
+    }
+
     /// `config_reloads_total{result}`.
     pub fn config_reload(&self, ok: bool) {
         let count = if ok {
@@ -191,6 +199,7 @@ impl Metrics {
                 }
             },
         );
+        key_log_metrics::write(out, &self.key_log);
         let now = SystemTime::now();
         out.family(
             "tls_ticket_key_age_seconds",
@@ -293,6 +302,9 @@ mod tests {
             r#"handfast_upstream_failures_total{upstream="api",reason="upstream_connect"}"#,
             r#"handfast_config_reloads_total{result="failed"}"#,
             r#"handfast_log_events_dropped_total{stream="daemon"}"#,
+            "handfast_tls_key_log_active",
+            "handfast_tls_key_log_lines_dropped_total",
+            "handfast_tls_key_log_sessions_total",
         ] {
             assert_eq!(samples.get(series), Some(&0.0), "{series}");
         }

@@ -198,6 +198,8 @@ where
             .as_ref()
             .is_some_and(|hello| hello.takes_tickets);
         handshake.clock.client_takes_tickets(takes_tickets);
+        let capture = site.policy().key_log().capture_of(incoming.peer);
+        handshake.clock.log_keys(capture);
         handshake
             .transcript
             .expect_client_certificate(site.policy().clients().is_some());

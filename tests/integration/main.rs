@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod admin_socket;
 mod certificates;
 mod check;
 mod client_auth;
@@ -20,6 +21,7 @@ mod false_start;
 mod forwarding;
 mod h1_protocol;
 mod interop;
+mod key_log;
 mod limits;
 mod load;
 mod negotiation;

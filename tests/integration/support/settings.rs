@@ -106,6 +106,7 @@ handshake = {{ events = "all" }}
 
 [admin]
 address = "127.0.0.1:0"
+socket = "admin.sock"
 
 {more}
 "#
