@@ -48,6 +48,15 @@ pub fn channel() -> (DrainSender, Drain) {
 }
 
 impl DrainSender {
+    /// A hearing side.
+    #[must_use]
+    pub fn hearing(&self) -> Drain {
+        Drain {
+            signal: self.signal.subscribe(),
+            held: self.held.clone(),
+        }
+    }
+
     /// Gives the signal. Giving it again changes nothing.
     pub fn drain(&self) {
         self.signal.send_replace(true);
@@ -82,6 +91,12 @@ impl Drain {
     #[must_use]
     pub fn is_signaled(&self) -> bool {
         *self.signal.borrow() || self.signal.has_changed().is_err()
+    }
+
+    /// How many holds there are.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.count.load(Ordering::Acquire)
     }
 
     /// Keeps [`DrainSender::finished`] waiting until the result is dropped.

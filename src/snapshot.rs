@@ -13,13 +13,13 @@ use arc_swap::ArcSwap;
 
 use crate::config::{
     Certificate, CertificateId, Config, Diagnostic, Diagnostics, Listener, ListenerMode, Loaded,
-    Location, PemSource, PolicyId, RouteId, UpstreamId,
+    Location, PemSource, PolicyId, RouteId, Upstream, UpstreamId,
 };
 use crate::host::HostPattern;
 use crate::route::RouteTable;
 use crate::telemetry::{ListenerMetrics, Metrics, RequestMetrics};
-use crate::tls::{LoadedCertificate, Site, Sites, TlsPolicy};
-use crate::upstream::Cluster;
+use crate::tls::{KeyLog, LoadedCertificate, Site, Sites, TlsPolicy};
+use crate::upstream::{ClientTls, Cluster};
 
 /// Where the current generation is read from: one atomic pointer.
 pub type SnapshotStore = ArcSwap<Snapshot>;
@@ -39,6 +39,7 @@ pub struct Snapshot {
     /// Whether any policy lets no client without a certificate through.
     guards: bool,
     warnings: Diagnostics,
+    key_log: Arc<KeyLog>,
 }
 
 /// What a connection needs of its listener; kept by the connection for its life.
@@ -59,7 +60,7 @@ impl Snapshot {
     /// nothing and changes nothing of `previous`.
     ///
     /// # Errors
-    /// Every certificate that cannot be used, located.
+    /// Every certificate that cannot be used, and every upstream without usable TLS, located.
     pub fn build(
         loaded: &Loaded,
         metrics: &Metrics,
@@ -71,6 +72,10 @@ impl Snapshot {
             previous,
             faults: Vec::new(),
             warnings: Vec::new(),
+            key_log: previous.map_or_else(
+                || Arc::new(KeyLog::new(metrics.key_log())),
+                |previous| previous.key_log.clone(),
+            ),
         };
         let policies = builder.policies();
         let certificates = builder.certificates();
@@ -80,8 +85,9 @@ impl Snapshot {
             }
             _ => None,
         };
-        let (Some(policies), Some(certificates), Some(listeners)) =
-            (policies, certificates, listeners)
+        let client_tls = builder.client_tls();
+        let (Some(policies), Some(certificates), Some(listeners), Some(client_tls)) =
+            (policies, certificates, listeners, client_tls)
         else {
             return Err(Diagnostics {
                 sources: loaded.sources.clone(),
@@ -101,10 +107,13 @@ impl Snapshot {
         let clusters = config
             .upstreams
             .iter()
-            .map(|spec| {
+            .zip(client_tls)
+            .map(|(spec, tls)| {
                 previous
-                    .and_then(|previous| previous.cluster_with(spec))
-                    .unwrap_or_else(|| Arc::new(Cluster::new(spec, metrics.upstream(&spec.name))))
+                    .and_then(|previous| previous.cluster_with(spec, tls.as_ref()))
+                    .unwrap_or_else(|| {
+                        Arc::new(Cluster::new(spec, tls, metrics.upstream(&spec.name)))
+                    })
             })
             .collect();
         let requests = config
@@ -118,6 +127,7 @@ impl Snapshot {
                     .collect()
             })
             .collect();
+        let key_log = builder.key_log;
         let routes = RouteTable::new(&config.routes);
         let guards = policies.iter().any(|policy| policy.requires_certificate());
         Ok(Self {
@@ -130,6 +140,7 @@ impl Snapshot {
             requests,
             certificates,
             warnings,
+            key_log,
         })
     }
 
@@ -154,7 +165,14 @@ impl Snapshot {
             certificates: Vec::new(),
             guards: false,
             warnings: Diagnostics::default(),
+            key_log: Arc::default(),
         }
+    }
+
+    /// The process's key log, which every generation takes over from the last.
+    #[must_use]
+    pub const fn key_log(&self) -> &Arc<KeyLog> {
+        &self.key_log
     }
 
     /// What is wrong with this generation, though not so wrong that it cannot serve: certificates
@@ -182,6 +200,11 @@ impl Snapshot {
         self.upkeep(metrics);
         let limits = &self.config.limits;
         metrics.limit("connections", limits.connections as u64);
+        match limits.connections_per_ip {
+            Some(limit) => metrics.limit("connections_per_ip", limit as u64),
+            None => metrics.unlimited("connections_per_ip"),
+        }
+        metrics.limit("handshakes", limits.handshakes as u64);
         metrics.limit("request_line", limits.request_line as u64);
         metrics.limit("request_headers", limits.request_headers as u64);
         metrics.limit("request_header_count", limits.request_header_count as u64);
@@ -269,9 +292,16 @@ impl Snapshot {
         row.get(route.map_or(row.len().checked_sub(1)?, |route| route.0))
     }
 
-    fn cluster_with(&self, spec: &crate::config::Upstream) -> Option<Arc<Cluster>> {
+    /// The cluster of an upstream that has not changed, and neither have the files it names.
+    fn cluster_with(&self, spec: &Upstream, tls: Option<&ClientTls>) -> Option<Arc<Cluster>> {
         let index = self.config.upstreams.iter().position(|own| own == spec)?;
-        self.clusters.get(index).cloned()
+        let cluster = self.clusters.get(index)?;
+        let same = match (cluster.tls(), tls) {
+            (Some(own), Some(tls)) => own.is_same(tls),
+            (None, None) => true,
+            _ => false,
+        };
+        same.then(|| cluster.clone())
     }
 }
 
@@ -299,6 +329,7 @@ struct Builder<'a> {
     previous: Option<&'a Snapshot>,
     faults: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
+    key_log: Arc<KeyLog>,
 }
 
 /// Where the configuration names a file of a certificate.
@@ -341,7 +372,9 @@ impl Builder<'_> {
                 policies.find(|policy| policy.spec().name == spec.name)
             });
             match TlsPolicy::new(spec.clone(), previous.map(Arc::as_ref)) {
-                Ok(policy) => ready.push(Arc::new(policy)),
+                Ok(policy) => {
+                    ready.push(Arc::new(policy.with_key_log(self.key_log.clone())));
+                }
                 Err(error) => self.fault(error.location(spec), &error),
             }
         }
@@ -364,6 +397,30 @@ impl Builder<'_> {
             }
         }
         (self.faults.is_empty() && ready.len() == self.config.certificates.len()).then_some(ready)
+    }
+
+    /// What each upstream needs for TLS, `None` for those without.
+    fn client_tls(&mut self) -> Option<Vec<Option<ClientTls>>> {
+        let mut ready = Vec::with_capacity(self.config.upstreams.len());
+        for upstream in &self.config.upstreams {
+            let Some(spec) = &upstream.tls else {
+                ready.push(None);
+                continue;
+            };
+            if !spec.verify {
+                let message = format!(
+                    "the upstream `{}` does not verify certificates: whoever answers at its \
+                     addresses is believed",
+                    upstream.name
+                );
+                self.warnings.push(Diagnostic::at(spec.location, message));
+            }
+            match ClientTls::load(spec, &upstream.servers) {
+                Ok(tls) => ready.push(Some(tls)),
+                Err(error) => self.fault(Some(error.location(spec)), &error),
+            }
+        }
+        (ready.len() == self.config.upstreams.len()).then_some(ready)
     }
 
     /// Reports configured names that the certificate is not for.

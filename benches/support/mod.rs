@@ -49,7 +49,7 @@ impl Cell {
 /// A listener's state and a client for it.
 pub(crate) struct Rig {
     listener: Arc<ListenerState>,
-    admission: Admission,
+    admission: Arc<Admission>,
     client: TlsConnector,
 }
 
@@ -77,7 +77,7 @@ impl Rig {
             .expect("the listener is there");
         let rig = Self {
             listener,
-            admission: Admission::new(1),
+            admission: Admission::new(1, 16),
             client: client(cell, made.cert.der()),
         };
         if cell.resumed() {

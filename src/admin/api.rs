@@ -7,10 +7,9 @@ use serde::{Serialize, Serializer};
 
 use super::query::{self, QueryError};
 use super::respond::{self, Reply};
-use super::state::AdminState;
 use crate::host::normalize;
 use crate::report::{FailureClass, HandshakeReport};
-use crate::telemetry::{HandshakeRing, RingOrder, RingOutcome, RingQuery, Totals};
+use crate::telemetry::{HandshakeRing, RingOrder, RingOutcome, RingQuery};
 
 /// More than this in one answer would be megabytes.
 const MAX_LIMIT: usize = 1000;
@@ -22,26 +21,6 @@ struct Handshakes {
 
 struct Shared(Arc<HandshakeReport>);
 
-#[derive(Serialize)]
-struct Summary {
-    version: &'static str,
-    uptime_seconds: f64,
-    /// Which configuration this is since the start, counted from 1.
-    generation: u64,
-    readiness: &'static str,
-    connections_open: u64,
-    handshakes: HandshakeCounts,
-    requests: u64,
-}
-
-#[derive(Serialize)]
-struct HandshakeCounts {
-    in_flight: u64,
-    ok: u64,
-    failed: u64,
-    probes: u64,
-}
-
 /// `GET /api/handshakes`: recent handshakes, newest or slowest first.
 pub(super) fn handshakes(ring: &HandshakeRing, query: &str) -> Reply {
     match ring_query(query) {
@@ -51,30 +30,6 @@ pub(super) fn handshakes(ring: &HandshakeRing, query: &str) -> Reply {
         }
         Err(error) => respond::problem(StatusCode::BAD_REQUEST, &error.to_string()),
     }
-}
-
-/// `GET /api/summary`: the daemon in a few numbers.
-pub(super) fn summary(state: &AdminState) -> Reply {
-    let Totals {
-        connections_open,
-        handshakes,
-        requests,
-    } = state.telemetry.metrics.totals();
-    let summary = Summary {
-        version: env!("CARGO_PKG_VERSION"),
-        uptime_seconds: state.started.elapsed().as_secs_f64(),
-        generation: state.telemetry.metrics.generation(),
-        readiness: state.readiness.state().name(),
-        connections_open,
-        handshakes: HandshakeCounts {
-            in_flight: handshakes.in_flight,
-            ok: handshakes.complete,
-            failed: handshakes.failed,
-            probes: handshakes.probes,
-        },
-        requests,
-    };
-    respond::json(StatusCode::OK, &summary)
 }
 
 impl Serialize for Shared {

@@ -1,4 +1,4 @@
-//! The admin listener's connections: HTTP/1.1, few and short.
+//! The admin listeners' connections: HTTP/1.1, few and short.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,10 +9,12 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::access::Access;
 use super::service;
 use super::state::AdminState;
 use crate::drain::Drain;
@@ -30,9 +32,54 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The largest head taken.
 const MAX_HEAD: usize = 16 * 1024;
 
+/// Where the admin endpoints are served.
+#[derive(Debug)]
+pub enum AdminListener {
+    /// `admin.address`: read-only, for whoever reaches it under a name of its own.
+    Tcp(TcpListener),
+    /// `admin.socket`: everything, for whoever may open it.
+    Unix(UnixListener),
+}
+
+/// One accepted connection.
+enum Accepted {
+    Tcp(TcpStream, Access),
+    Unix(UnixStream, Access),
+}
+
+impl AdminListener {
+    /// The name in the log.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Tcp(_) => "admin",
+            Self::Unix(_) => "admin socket",
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // It only costs time where it fails.
+                let _ = stream.set_nodelay(true);
+                let access = Access::ReadOnly {
+                    bound: listener.local_addr()?.ip(),
+                };
+                Ok(Accepted::Tcp(stream, access))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+                Ok(Accepted::Unix(stream, Access::Full { uid }))
+            }
+        }
+    }
+}
+
 /// Serves the admin endpoints on `listener` until `drain` is signaled. An accept error is no end.
 /// Connections that are open then may finish within five seconds.
-pub async fn serve(listener: TcpListener, state: Arc<AdminState>, mut drain: Drain) {
+pub async fn serve(listener: AdminListener, state: Arc<AdminState>, mut drain: Drain) {
+    let name = listener.name();
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut accepts = Accepts::Fine;
     loop {
@@ -44,20 +91,23 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>, mut drain: Dra
             } => accepted,
         };
         match accepted {
-            (permit, Ok((stream, _))) => {
+            (permit, Ok(accepted)) => {
                 accepts = Accepts::Fine;
                 let (state, drain) = (state.clone(), drain.clone());
                 tokio::spawn(async move {
-                    connection(stream, &state, drain).await;
+                    match accepted {
+                        Accepted::Tcp(io, access) => connection(io, access, &state, drain).await,
+                        Accepted::Unix(io, access) => connection(io, access, &state, drain).await,
+                    }
                     drop(permit);
                 });
             }
             (_, Err(error)) if concerns_one_peer(&error) => {
-                tracing::debug!(listener = "admin", %error, "accept failed");
+                tracing::debug!(listener = name, %error, "accept failed");
             }
             (_, Err(error)) => {
                 if accepts == Accepts::Fine {
-                    tracing::warn!(listener = "admin", %error, "accept fails; trying on");
+                    tracing::warn!(listener = name, %error, "accept fails; trying on");
                 }
                 accepts = Accepts::Failing;
                 tokio::select! {
@@ -76,13 +126,13 @@ enum Accepts {
     Failing,
 }
 
-async fn connection(stream: TcpStream, state: &AdminState, mut drain: Drain) {
+async fn connection<S>(stream: S, access: Access, state: &AdminState, mut drain: Drain)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let _hold = drain.hold();
-    // It only costs time where it fails.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| {
-        let reply = service::answer(state, &request);
-        async move { Ok::<_, Infallible>(reply) }
+    let service = service_fn(|request| async move {
+        Ok::<_, Infallible>(service::answer(state, access, request).await)
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -135,7 +185,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::admin::Readiness;
+    use crate::admin::{Readiness, command};
     use crate::drain::{self, DrainSender};
     use crate::report::{ConnectionId, HandshakeReport};
     use crate::telemetry::{Telemetry, sample};
@@ -155,7 +205,17 @@ mod tests {
             let telemetry = Telemetry::for_tests();
             let readiness = Readiness::new();
             let (sender, drain) = drain::channel();
-            let state = AdminState::new(telemetry.clone(), readiness.clone(), address);
+            // Nobody answers commands: the admin room has no other way to the daemon.
+            let (commands, _) = command::commands();
+            let state = AdminState::new(
+                telemetry.clone(),
+                readiness.clone(),
+                Arc::default(),
+                Arc::default(),
+                commands,
+                Some("/run/x/admin.sock".into()),
+            );
+            let listener = AdminListener::Tcp(listener);
             Self {
                 address,
                 telemetry,
@@ -212,6 +272,18 @@ mod tests {
         let (status, _, body) = admin.ask("GET /nothing", "localhost").await;
         assert_eq!(status, 404);
         assert!(body.contains("/api/handshakes"), "{body}");
+        for write in [
+            "POST /api/reload",
+            "PUT /api/log-level",
+            "DELETE /api/key-log",
+        ] {
+            let (status, _, body) = admin.ask(write, "localhost").await;
+            assert_eq!(status, 403, "{write}");
+            assert!(body.contains("/run/x/admin.sock"), "{body}");
+        }
+        let (status, head, _) = admin.ask("GET /api/key-log", "localhost").await;
+        assert_eq!(status, 405);
+        assert!(head.contains("\r\nallow: post, delete"), "{head}");
         let (status, head, _) = admin.ask("POST /metrics", "localhost").await;
         assert_eq!(status, 405);
         assert!(head.contains("\r\nallow: get, head"), "{head}");
@@ -255,7 +327,8 @@ mod tests {
                 "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": null, "generation": 2,
                 "readiness": "starting", "connections_open": 1,
                 "handshakes": {"in_flight": 0, "ok": 0, "failed": 1, "probes": 0},
-                "requests": 0,
+                "requests": 0, "listeners": [], "last_reload": null, "drain": null,
+                "key_log": null,
             })
         );
     }

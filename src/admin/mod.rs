@@ -1,18 +1,36 @@
-//! The admin listener: health, metrics and a JSON API of recent handshakes.
+//! The admin listeners: health, metrics, a JSON API of recent handshakes, and commands.
 //!
-//! Plain HTTP/1.1 for whoever runs the daemon, on a loopback address. Browsers on the same machine
-//! are kept out by a check of the `Host` field, because a page from anywhere can make them ask.
+//! Plain HTTP/1.1 for whoever runs the daemon. On a loopback address everything is read-only;
+//! browsers on the same machine are kept out by a check of the `Host` field, because a page from
+//! anywhere can make them ask. The unix socket takes commands as well, for the user whose it is:
+//! they go to the daemon through a bounded queue, and the answer waits for it.
 
+mod access;
 mod api;
+mod command;
+mod control;
 mod health;
 mod host;
 mod listener;
 mod metrics;
+mod moment;
 mod query;
+mod reload_report;
 mod respond;
 mod service;
+mod socket;
 mod state;
+mod status;
+mod summary;
 
+pub use command::{Action, Command, commands};
+pub use control::KeyLogBody;
 pub use health::Readiness;
-pub use listener::serve;
+pub use listener::{AdminListener, serve};
+pub use reload_report::{ReloadDiagnostic, ReloadReport, ReloadResult};
+pub use socket::{DEFAULT_SOCKET, SocketError, SocketFile, bind_socket};
 pub use state::AdminState;
+pub use status::{DaemonStatus, Listening};
+pub use summary::{
+    DrainStage, DrainSummary, HandshakeCounts, KeyLogSummary, ListenerSummary, Summary,
+};

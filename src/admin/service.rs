@@ -2,15 +2,24 @@
 
 use http::header::ALLOW;
 use http::{HeaderValue, Method, Request, StatusCode};
+use hyper::body::Body;
 
+use super::access::Access;
 use super::host::{self, HostCheck};
 use super::respond::{self, Reply};
 use super::state::AdminState;
-use super::{api, health, metrics};
+use super::{api, control, health, metrics, summary};
 
 /// What is served.
 #[derive(Clone, Copy, Debug)]
 enum Endpoint {
+    Page(Page),
+    Command(Command),
+}
+
+/// What is only looked at.
+#[derive(Clone, Copy, Debug)]
+enum Page {
     Handshakes,
     Healthz,
     Metrics,
@@ -18,52 +27,100 @@ enum Endpoint {
     Summary,
 }
 
-/// Answers `request`. Bodies are never read: nothing here takes one.
-pub(super) fn answer<B>(state: &AdminState, request: &Request<B>) -> Reply {
-    match host::check(request, state.address.ip()) {
-        HostCheck::Ours => {}
-        HostCheck::Foreign => {
-            return respond::problem(
-                StatusCode::MISDIRECTED_REQUEST,
-                "this host name is not the admin listener's; use its address or localhost",
-            );
-        }
-        HostCheck::Invalid => {
-            return respond::problem(StatusCode::BAD_REQUEST, "one valid Host field is needed");
+/// What changes something.
+#[derive(Clone, Copy, Debug)]
+enum Command {
+    Drain,
+    KeyLog,
+    LogLevel,
+    Reload,
+}
+
+/// Answers `request`. Only commands have a body that is read.
+pub(super) async fn answer<B>(state: &AdminState, access: Access, request: Request<B>) -> Reply
+where
+    B: Body,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    if let Access::ReadOnly { bound } = access {
+        match host::check(&request, bound) {
+            HostCheck::Ours => {}
+            HostCheck::Foreign => {
+                return respond::problem(
+                    StatusCode::MISDIRECTED_REQUEST,
+                    "this host name is not the admin listener's; use its address or localhost",
+                );
+            }
+            HostCheck::Invalid => {
+                return respond::problem(StatusCode::BAD_REQUEST, "one valid Host field is needed");
+            }
         }
     }
     let Some(endpoint) = Endpoint::find(request.uri().path()) else {
         return respond::problem(
             StatusCode::NOT_FOUND,
-            "there are: /api/handshakes /api/summary /healthz /metrics /readyz",
+            "there are: /api/handshakes /api/summary /healthz /metrics /readyz, and on the unix \
+             socket /api/drain /api/key-log /api/log-level /api/reload",
         );
     };
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut reply = respond::problem(StatusCode::METHOD_NOT_ALLOWED, "use GET or HEAD");
-        reply
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    let method = request.method().clone();
+    let methods = endpoint.methods();
+    if !methods.contains(&method) {
+        let names: Vec<_> = methods.iter().map(Method::as_str).collect();
+        let text = format!("use {}", names.join(" or "));
+        let mut reply = respond::problem(StatusCode::METHOD_NOT_ALLOWED, &text);
+        if let Ok(names) = HeaderValue::try_from(names.join(", ")) {
+            reply.headers_mut().insert(ALLOW, names);
+        }
         return reply;
     }
-    let query = request.uri().query().unwrap_or_default();
-    match endpoint {
-        Endpoint::Handshakes => api::handshakes(&state.telemetry.ring, query),
-        Endpoint::Healthz => health::healthz(),
-        Endpoint::Metrics => metrics::metrics(&state.telemetry.metrics),
-        Endpoint::Readyz => health::readyz(&state.readiness),
-        Endpoint::Summary => api::summary(state),
+    match (endpoint, access) {
+        (Endpoint::Page(page), _) => page.show(state, request.uri().query().unwrap_or_default()),
+        (Endpoint::Command(_), Access::ReadOnly { .. }) => control::forbidden(state),
+        (Endpoint::Command(command), Access::Full { uid }) => match command {
+            Command::Drain => control::drain(state, uid).await,
+            Command::KeyLog if method == Method::DELETE => control::stop_key_log(state, uid).await,
+            Command::KeyLog => control::start_key_log(state, uid, request.into_body()).await,
+            Command::LogLevel => control::log_level(state, uid, request.into_body()).await,
+            Command::Reload => control::reload(state, uid).await,
+        },
     }
 }
 
 impl Endpoint {
     fn find(path: &str) -> Option<Self> {
-        match path {
-            "/api/handshakes" => Some(Self::Handshakes),
-            "/api/summary" => Some(Self::Summary),
-            "/healthz" => Some(Self::Healthz),
-            "/metrics" => Some(Self::Metrics),
-            "/readyz" => Some(Self::Readyz),
-            _ => None,
+        Some(match path {
+            "/api/drain" => Self::Command(Command::Drain),
+            "/api/handshakes" => Self::Page(Page::Handshakes),
+            "/api/key-log" => Self::Command(Command::KeyLog),
+            "/api/log-level" => Self::Command(Command::LogLevel),
+            "/api/reload" => Self::Command(Command::Reload),
+            "/api/summary" => Self::Page(Page::Summary),
+            "/healthz" => Self::Page(Page::Healthz),
+            "/metrics" => Self::Page(Page::Metrics),
+            "/readyz" => Self::Page(Page::Readyz),
+            _ => return None,
+        })
+    }
+
+    const fn methods(self) -> &'static [Method] {
+        match self {
+            Self::Page(_) => &[Method::GET, Method::HEAD],
+            Self::Command(Command::Drain | Command::Reload) => &[Method::POST],
+            Self::Command(Command::KeyLog) => &[Method::POST, Method::DELETE],
+            Self::Command(Command::LogLevel) => &[Method::PUT],
+        }
+    }
+}
+
+impl Page {
+    fn show(self, state: &AdminState, query: &str) -> Reply {
+        match self {
+            Self::Handshakes => api::handshakes(&state.telemetry.ring, query),
+            Self::Healthz => health::healthz(),
+            Self::Metrics => metrics::metrics(&state.telemetry.metrics),
+            Self::Readyz => health::readyz(&state.readiness),
+            Self::Summary => summary::summary(state),
         }
     }
 }

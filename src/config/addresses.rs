@@ -44,23 +44,41 @@ fn address_correction(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
+/// An upstream given as a URL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct InlineUpstream {
+    /// Whether it is spoken to over TLS: `https`.
+    pub(super) tls: bool,
+    pub(super) address: ServerAddress,
+}
+
 /// Reads `host:port` of an upstream server.
 pub(super) fn server_address(text: &str) -> Result<ServerAddress, Diagnostic> {
-    if let Some(rest) = text.strip_prefix("http://") {
-        return Err(Diagnostic::new(format!(
-            "expected an address such as \"10.0.0.11:8080\", found {}",
-            quoted(text)
-        ))
-        .help(format!("write \"{}\"", rest.trim_end_matches('/'))));
+    for (scheme, tls) in [
+        ("http://", ""),
+        ("https://", ", and `tls = true` beside `servers`"),
+    ] {
+        if let Some(rest) = text.strip_prefix(scheme) {
+            return Err(Diagnostic::new(format!(
+                "expected an address such as \"10.0.0.11:8080\", found {}",
+                quoted(text)
+            ))
+            .help(format!("write \"{}\"{tls}", rest.trim_end_matches('/'))));
+        }
     }
     unsupported_scheme(text)?;
     authority(text, None)
 }
 
-/// Reads `http://host:port`, the inline form of an upstream; the port is 80 when left out.
-pub(super) fn upstream_url(text: &str) -> Result<ServerAddress, Diagnostic> {
+/// Reads `http://host:port` or `https://host:port`, the inline form of an upstream; the port is 80
+/// or 443 when left out.
+pub(super) fn upstream_url(text: &str) -> Result<InlineUpstream, Diagnostic> {
     unsupported_scheme(text)?;
-    let Some(rest) = text.strip_prefix("http://") else {
+    let schemes = [("http://", false, 80), ("https://", true, 443)];
+    let known = schemes
+        .into_iter()
+        .find_map(|(scheme, tls, port)| Some((scheme, tls, port, text.strip_prefix(scheme)?)));
+    let Some((scheme, tls, port, rest)) = known else {
         return Err(Diagnostic::new(format!(
             "expected an upstream such as \"http://127.0.0.1:3000\", found {}",
             quoted(text)
@@ -71,13 +89,14 @@ pub(super) fn upstream_url(text: &str) -> Result<ServerAddress, Diagnostic> {
             "an upstream has no path, found {}: requests keep theirs",
             quoted(&rest[end..])
         ))
-        .help(format!("write \"http://{}\"", &rest[..end])));
+        .help(format!("write \"{scheme}{}\"", &rest[..end])));
     }
-    authority(rest, Some(80))
+    let address = authority(rest, Some(port))?;
+    Ok(InlineUpstream { tls, address })
 }
 
 fn unsupported_scheme(text: &str) -> Result<(), Diagnostic> {
-    for scheme in ["https://", "unix:", "h2c://"] {
+    for scheme in ["unix:", "h2c://"] {
         if text.starts_with(scheme) {
             return Err(Diagnostic::new(format!(
                 "an upstream of the form `{scheme}…` is not supported yet"
@@ -177,6 +196,10 @@ mod tests {
             ("10.0.0.1", "write \"10.0.0.1:8080\", say"),
             ("::1", "write \"[::1]:8080\""),
             ("http://a:1", "write \"a:1\""),
+            (
+                "https://a:1/",
+                "write \"a:1\", and `tls = true` beside `servers`",
+            ),
         ] {
             assert_eq!(help(server_address(text)), expected, "{text}");
         }
@@ -205,14 +228,18 @@ mod tests {
             ("http://[::1]:3000", "[::1]:3000"),
             ("http://[::1]", "[::1]:80"),
             ("http://backend", "backend:80"),
+            ("https://127.0.0.1:3000", "127.0.0.1:3000 tls"),
+            ("https://[::1]", "[::1]:443 tls"),
+            ("https://backend", "backend:443 tls"),
         ] {
-            assert_eq!(upstream_url(text).unwrap().to_string(), shown);
+            let InlineUpstream { tls, address } = upstream_url(text).unwrap();
+            let tls = if tls { " tls" } else { "" };
+            assert_eq!(format!("{address}{tls}"), shown);
         }
+        assert_eq!(help(upstream_url("https://a/x")), "write \"https://a\"");
         assert_eq!(help(upstream_url("http://a:1/")), "write \"http://a:1\"");
         assert_eq!(help(upstream_url("http://a:1/x?y")), "write \"http://a:1\"");
-        for text in ["https://a", "unix:/run/a"] {
-            assert!(help(upstream_url(text)).ends_with("not supported yet"));
-        }
+        assert!(help(upstream_url("unix:/run/a")).ends_with("not supported yet"));
         for text in ["http://", "http://u:p@h:1", "ftp://a", "http://a:b"] {
             assert!(upstream_url(text).is_err(), "{text}");
         }

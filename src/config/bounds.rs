@@ -30,6 +30,14 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
             default.connections,
             &defaults::CONNECTIONS_RANGE,
         ),
+        connections_per_ip: table
+            .value("connections_per_ip")
+            .map_or(default.connections_per_ip, connections_per_ip),
+        handshakes: table.integer(
+            "handshakes",
+            default.handshakes,
+            &defaults::CONNECTIONS_RANGE,
+        ),
         request_line: table.size(
             "request_line",
             default.request_line,
@@ -56,7 +64,6 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
         h2_resets: budget(table.table("h2_resets"), default.h2_resets),
         h2_control_frames: budget(table.table("h2_control_frames"), default.h2_control_frames),
     };
-    table.later(&["connections_per_ip", "handshakes"]);
     table.finish();
     limits
 }
@@ -68,6 +75,14 @@ fn budget(mut table: Table<'_>, default: Budget) -> Budget {
     };
     table.finish();
     budget
+}
+
+fn connections_per_ip(value: Value<'_>) -> Option<usize> {
+    if value.raw.as_str() == Some("unlimited") {
+        return None;
+    }
+    let number = value.integer(&defaults::CONNECTIONS_RANGE);
+    number.and_then(|number| usize::try_from(number).ok())
 }
 
 fn request_body(value: Value<'_>) -> Option<u64> {

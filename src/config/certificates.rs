@@ -237,13 +237,19 @@ fn pairs(table: &mut Table<'_>) -> Vec<CertificatePair> {
 }
 
 fn pair(table: &mut Table<'_>) -> Option<CertificatePair> {
+    let pair = key_pair(table);
+    let ocsp = table.value("ocsp").and_then(pem_file);
+    Some(CertificatePair { ocsp, ..pair? })
+}
+
+/// Reads `chain` and `key`.
+pub(super) fn key_pair(table: &mut Table<'_>) -> Option<CertificatePair> {
     let chain = table.required("chain", EXAMPLE_CHAIN).and_then(pem_file);
     let key = table.required("key", EXAMPLE_KEY).and_then(pem_file);
-    let ocsp = table.value("ocsp").and_then(pem_file);
     Some(CertificatePair {
         chain: chain?,
         key: key?,
-        ocsp,
+        ocsp: None,
     })
 }
 

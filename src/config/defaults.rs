@@ -88,6 +88,8 @@ pub const TIMEOUTS: Timeouts = Timeouts {
 /// `limits`
 pub const LIMITS: Limits = Limits {
     connections: 20_000,
+    connections_per_ip: None,
+    handshakes: 256,
     request_line: 8 << 10,
     request_headers: 32 << 10,
     request_header_count: 100,
@@ -155,7 +157,8 @@ pub(super) const BACKLOG_RANGE: RangeInclusive<u64> = 1..=65_535;
 /// Bounds of `upstreams.NAME.servers.weight`.
 pub(super) const WEIGHT_RANGE: RangeInclusive<u64> = 1..=1000;
 
-/// Bounds of `limits.connections` and `upstreams.NAME.pool.max_connections`.
+/// Bounds of `limits.connections`, `connections_per_ip` and `handshakes`, and of
+/// `upstreams.NAME.pool.max_connections`.
 pub(super) const CONNECTIONS_RANGE: RangeInclusive<u64> = 1..=1_000_000;
 
 /// Bounds of `upstreams.NAME.pool.max_idle`; 0 keeps no connection.

@@ -1,8 +1,13 @@
 //! `[forwarding]`: what upstreams are told about clients.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 use super::diagnostic::Diagnostic;
 use super::model::Forwarding;
 use super::table::Table;
+use super::value::Value;
 use super::wording::quoted;
 
 /// A fact of the TLS connection that upstreams can be told, as a field of each request.
@@ -44,29 +49,94 @@ impl TlsHeader {
     ];
 }
 
+/// A field that tells upstreams about the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardingHeader {
+    /// `X-Forwarded-For`: the addresses on the way, the client's first.
+    For,
+    /// `X-Forwarded-Proto`: `https` or `http`.
+    Proto,
+    /// `X-Forwarded-Host`: the host that the client asked for.
+    Host,
+    /// `Forwarded` (RFC 7239): all of that.
+    Forwarded,
+}
+
+impl ForwardingHeader {
+    /// The names in `headers`.
+    pub(super) const NAMES: &[(&str, Self)] = &[
+        ("x-forwarded-for", Self::For),
+        ("x-forwarded-proto", Self::Proto),
+        ("x-forwarded-host", Self::Host),
+        ("forwarded", Self::Forwarded),
+    ];
+    /// What applies when `headers` is left out.
+    pub(super) const DEFAULT: [Self; 3] = [Self::For, Self::Proto, Self::Host];
+}
+
 /// Keys that are planned.
-const LATER: &[&str] = &["trusted_proxies", "headers", "server_timing"];
+const LATER: &[&str] = &["server_timing"];
 
 /// Reads `[forwarding]`.
 pub(super) fn forwarding(mut table: Table<'_>) -> Forwarding {
-    let mut tls_headers = Vec::new();
-    let elements = table
-        .value("tls_headers")
-        .and_then(|value| value.list("a list such as [\"verify\", \"subject\"]"));
-    for element in elements.unwrap_or_default() {
-        match element.choice(TlsHeader::NAMES, &[]) {
-            Some(header) if tls_headers.contains(&header) => {
-                let name = element.raw.as_str().unwrap_or_default();
-                element.refuse(Diagnostic::new(format!("{} is given twice", quoted(name))));
+    let default = Forwarding::default();
+    let forwarding = Forwarding {
+        trusted_proxies: table
+            .value("trusted_proxies")
+            .and_then(|value| value.list("a list such as [\"10.0.0.0/8\"]"))
+            .map(|elements| elements.into_iter().filter_map(network).collect())
+            .unwrap_or_default(),
+        headers: table
+            .value("headers")
+            .and_then(|value| value.list("a list such as [\"x-forwarded-for\"]"))
+            .map_or(default.headers, |it| names(it, ForwardingHeader::NAMES)),
+        tls_headers: table
+            .value("tls_headers")
+            .and_then(|value| value.list("a list such as [\"verify\", \"subject\"]"))
+            .map_or(default.tls_headers, |it| names(it, TlsHeader::NAMES)),
+        connection_id: default.connection_id,
+    };
+    table.later(LATER);
+    table.finish();
+    forwarding
+}
+
+/// The names in a list, each once.
+fn names<T: Copy + PartialEq>(elements: Vec<Value<'_>>, options: &[(&str, T)]) -> Vec<T> {
+    let mut found = Vec::new();
+    for element in elements {
+        match element.choice(options, &[]) {
+            Some(name) if found.contains(&name) => {
+                let text = element.raw.as_str().unwrap_or_default();
+                element.refuse(Diagnostic::new(format!("{} is given twice", quoted(text))));
             }
-            Some(header) => tls_headers.push(header),
+            Some(name) => found.push(name),
             None => {}
         }
     }
-    table.later(LATER);
-    table.finish();
-    Forwarding {
-        tls_headers,
-        ..Forwarding::default()
+    found
+}
+
+/// A network in CIDR notation, or one address.
+fn network(value: Value<'_>) -> Option<IpNet> {
+    const A_NETWORK: &str = "a network such as \"10.0.0.0/8\"";
+    let text = value.text(A_NETWORK)?.text;
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(IpNet::from(address));
     }
+    let Ok(network) = text.parse::<IpNet>() else {
+        value.refuse(Diagnostic::new(format!(
+            "expected {A_NETWORK}, found {}",
+            quoted(text)
+        )));
+        return None;
+    };
+    if network.trunc() != network {
+        value.refuse(
+            Diagnostic::new(format!("{} has bits beyond its prefix", quoted(text)))
+                .help(format!("write \"{}\"", network.trunc())),
+        );
+        return None;
+    }
+    Some(network)
 }

@@ -1,8 +1,8 @@
 //! From a file or a text to a [`Config`], or to everything that is wrong with it.
 
 use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
@@ -10,7 +10,9 @@ use super::certificates::MemoryCertificate;
 use super::defaults;
 use super::diagnostic::{Diagnostic, Diagnostics, Sources};
 use super::model::Config;
+use super::process;
 use super::reading::Reading;
+use super::table::Table;
 use super::validate;
 use super::wording::quoted;
 
@@ -91,6 +93,23 @@ pub fn parse_with(
     } else {
         Err(Diagnostics { sources, items })
     }
+}
+
+/// The admin socket that the configuration at `path` names, whatever else is wrong with it: for
+/// commands that ask the daemon what is wrong.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn find_admin_socket(path: &Path) -> io::Result<Option<PathBuf>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(defaults::FILE_SIZE).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let directory = path.parent().unwrap_or_else(|| Path::new(""));
+    let reading = Reading::new(&text, 0, directory);
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let mut root = Table::root(table.get_ref(), &reading);
+    Ok(process::admin_socket(&mut root.table("admin")))
 }
 
 fn syntax(reading: &Reading<'_>, error: &toml::de::Error) -> Diagnostic {

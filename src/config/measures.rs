@@ -30,7 +30,10 @@ const SIZE_UNITS: &[(&str, u64, &[&str])] = &[
 ];
 
 /// Reads `"500ms"`, `"10s"`, `"5m"`, `"12h"`, `"7d"`.
-pub(super) fn duration(text: &str) -> Result<Duration, Diagnostic> {
+///
+/// # Errors
+/// What is written instead, and how it is written right.
+pub fn duration(text: &str) -> Result<Duration, Diagnostic> {
     measure(text, DURATION_UNITS, "s", A_DURATION).map(Duration::from_millis)
 }
 

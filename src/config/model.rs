@@ -8,10 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::client_auth::ClientAuth;
 use super::diagnostic::Location;
-use super::forwarding::TlsHeader;
+use super::forwarding::{ForwardingHeader, TlsHeader};
 use super::names::{CipherSuite, Group};
+use super::upstream_tls::UpstreamTls;
 use crate::host::HostPattern;
 use crate::report::ProtocolVersion;
 
@@ -335,6 +338,8 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
     /// `pool`, for each server
     pub pool: Pool,
+    /// `tls`; `None` (the default): plain TCP.
+    pub tls: Option<UpstreamTls>,
 }
 
 /// One server of an upstream.
@@ -367,7 +372,7 @@ impl std::fmt::Display for ServerAddress {
 /// `timeouts` of an upstream
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTimeouts {
-    /// `connect`, default 2 s: TCP connect. Past it: 504 (the next server is tried where safe).
+    /// `connect`, default 2 s: TCP connect and TLS handshake. Past it: 504 (the next server is tried where safe).
     pub connect: Duration,
     /// `first_byte`, default 30 s: request written to head of the response. Past it: 504.
     pub first_byte: Duration,
@@ -409,6 +414,12 @@ pub struct Timeouts {
 pub struct Limits {
     /// `connections`, default 20000, over all listeners. Past it connections wait in the backlog.
     pub connections: usize,
+    /// `connections_per_ip`, of one IPv4 address or IPv6 /64; `None` (the default) is unlimited.
+    /// Past it: closed at once.
+    pub connections_per_ip: Option<usize>,
+    /// `handshakes`, default 256: that compute or wait to, after a whole ClientHello. Past it:
+    /// alert 80 and close.
+    pub handshakes: usize,
     /// `request_line`, default 8 KiB. Past it: 414.
     pub request_line: usize,
     /// `request_headers`, default 32 KiB. Past it: 431.
@@ -438,8 +449,12 @@ pub struct Budget {
 }
 
 /// `[forwarding]`
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarding {
+    /// `trusted_proxies`, default none: peers whose `X-Forwarded-*` and `Forwarded` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `headers`, default all but `Forwarded`: what upstreams are told about the client.
+    pub headers: Vec<ForwardingHeader>,
     /// Whether requests carry `x-handfast-connection`, the id that events and the API use. Set by
     /// `handfast dev` for its demo upstream; there is no key for it. Inbound copies are always
     /// removed.
@@ -447,6 +462,17 @@ pub struct Forwarding {
     /// `tls_headers`, default none: what requests over TLS carry. Inbound copies are always
     /// removed.
     pub tls_headers: Vec<TlsHeader>,
+}
+
+impl Default for Forwarding {
+    fn default() -> Self {
+        Self {
+            trusted_proxies: Vec::new(),
+            headers: ForwardingHeader::DEFAULT.to_vec(),
+            connection_id: false,
+            tls_headers: Vec::new(),
+        }
+    }
 }
 
 /// `[shutdown]`
@@ -488,6 +514,29 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// All of them, the quietest first.
+    pub const ALL: [Self; 5] = [
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+
+    /// As it is written in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 /// `format` of the log
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -526,6 +575,8 @@ pub enum HandshakeEvents {
 pub struct Admin {
     /// `address`; `None` (the default): off. Loopback only until tokens exist.
     pub address: Option<AdminAddress>,
+    /// `socket`; `None` (the default): off.
+    pub socket: Option<PathBuf>,
 }
 
 /// Where the admin listener listens.

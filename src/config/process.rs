@@ -1,5 +1,7 @@
 //! The tables about the process: `[runtime]`, `[shutdown]`, `[log]`, `[admin]`.
 
+use std::path::PathBuf;
+
 use super::addresses::{self, AN_ADDRESS};
 use super::defaults;
 use super::diagnostic::Diagnostic;
@@ -10,6 +12,9 @@ use super::model::{
 use super::table::Table;
 use super::value::Value;
 use super::wording::{nearest, quoted};
+
+/// What a unix socket's address holds beside its final zero (unix(7)).
+const SOCKET_PATH: usize = 107;
 
 /// Reads `[runtime]`.
 pub(super) fn runtime(mut table: Table<'_>) -> Runtime {
@@ -117,9 +122,26 @@ fn log_target(value: Value<'_>) -> Option<LogTarget> {
 /// Reads `[admin]`.
 pub(super) fn admin(mut table: Table<'_>) -> Admin {
     let address = table.value("address").and_then(admin_address);
-    table.later(&["socket", "token_file"]);
+    let socket = admin_socket(&mut table);
+    table.later(&["token_file"]);
     table.finish();
-    Admin { address }
+    Admin { address, socket }
+}
+
+/// Reads `socket` of `[admin]`.
+pub(super) fn admin_socket(table: &mut Table<'_>) -> Option<PathBuf> {
+    let value = table.value("socket")?;
+    let path = value.path()?;
+    if path.as_os_str().len() > SOCKET_PATH {
+        let message = format!(
+            "{} is too long for the path of a socket",
+            quoted(&path.to_string_lossy())
+        );
+        let help = format!("at most {SOCKET_PATH} bytes, the directory of this file included");
+        value.refuse(Diagnostic::new(message).help(help));
+        return None;
+    }
+    Some(path)
 }
 
 fn admin_address(value: Value<'_>) -> Option<AdminAddress> {

@@ -72,7 +72,7 @@ fn the_shipped_files_parse() {
     assert_eq!(full.policies.len(), 3);
     assert_eq!(full.certificates.len(), 3);
     assert_eq!(full.routes.len(), 2);
-    assert_eq!(full.upstreams.len(), 2);
+    assert_eq!(full.upstreams.len(), 3);
     let minimal = config(MINIMAL);
     let lines = MINIMAL.lines().filter(|line| !line.trim().is_empty());
     assert_eq!(lines.count(), 5);
@@ -212,7 +212,7 @@ t.toml:18:1: unknown key `h2_stream` in [limits]
    |
 18 | h2_stream = 7
    | ^^^^^^^^^
-   help: did you mean `h2_streams`? (known here: `connections`, `request_line`, `request_headers`, `request_header_count`, `request_body`, `h2_streams`, `h2_resets`, `h2_control_frames`)"
+   help: did you mean `h2_streams`? (known here: `connections`, `connections_per_ip`, `handshakes`, `request_line`, `request_headers`, `request_header_count`, `request_body`, `h2_streams`, `h2_resets`, `h2_control_frames`)"
     );
     assert_eq!(faults.len(), 5);
 }
@@ -483,6 +483,10 @@ fn values_are_checked() {
     };
     assert_eq!(body("unlimited"), None);
     assert_eq!(body("10MiB"), Some(10 << 20));
+    for (text, limit) in [("\"unlimited\"", None), ("3", Some(3))] {
+        let limits = with(&format!("[limits]\nconnections_per_ip = {text}")).limits;
+        assert_eq!(limits.connections_per_ip, limit, "{text}");
+    }
     assert_eq!(with("[limits]\nconnections = 0x10").limits.connections, 16);
     assert_eq!(
         with("[shutdown]\ndrain_delay = \"0s\"")
@@ -593,6 +597,15 @@ fn client_certificates_are_read() {
     let forwarding = with("[forwarding]\ntls_headers = [\"verify\", \"client-cert\"]").forwarding;
     let headers = [TlsHeader::Verify, TlsHeader::ClientCert];
     assert_eq!(forwarding.tls_headers, headers);
+    assert_eq!(forwarding.headers.len(), 3);
+    assert!(forwarding.trusted_proxies.is_empty());
+    let forwarding = with(
+        "[forwarding]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nheaders = [\"forwarded\"]",
+    )
+    .forwarding;
+    assert_eq!(forwarding.headers, [ForwardingHeader::Forwarded]);
+    let networks = ["10.0.0.0/8", "::1/128"].map(|text| text.parse().unwrap());
+    assert_eq!(forwarding.trusted_proxies, networks);
 }
 
 #[test]
@@ -630,11 +643,110 @@ fn faults_of_client_certificates_are_located() {
         let found = one(&format!("[tls.a]\nclient_auth = {text}"));
         assert_eq!(found, message, "{text}");
     }
+    for (key, message) in [
+        (
+            "trusted_proxies = [\"10.0.0.1/8\"]",
+            "2:20 `10.0.0.1/8` has bits beyond its prefix",
+        ),
+        (
+            "trusted_proxies = [\"lan\"]",
+            "2:20 expected a network such as \"10.0.0.0/8\", found `lan`",
+        ),
+        (
+            "headers = [\"x-real-ip\"]",
+            "2:12 `x-real-ip` is not possible here",
+        ),
+        (
+            "headers = [\"forwarded\", \"forwarded\"]",
+            "2:25 `forwarded` is given twice",
+        ),
+    ] {
+        let found = one(&format!("[forwarding]\n{key}"));
+        assert!(found.starts_with(message), "{found}");
+    }
     let found = one("[forwarding]\ntls_headers = [\"cert\"]");
     assert!(
         found.starts_with("2:16 `cert` is not possible here"),
         "{found}"
     );
+}
+
+#[test]
+fn tls_towards_upstreams_is_read() {
+    let tls = |line: &str| {
+        let servers = "servers = [{ address = \"a.example:1\" }]";
+        let config = with(&format!("[upstreams.a]\n{servers}\n{line}"));
+        config.upstreams[0].tls.clone()
+    };
+    assert_eq!(tls(""), None);
+    assert_eq!(tls("tls = false"), None);
+    let default = tls("tls = true").unwrap();
+    assert_eq!(Some(default.clone()), tls("tls = {}"));
+    assert!(default.verify && default.server_name.is_none() && default.ca.is_none());
+    let full = tls(
+        "tls = { server_name = \"B.Example.\", ca = \"ca.pem\", certificate = { chain = \"c\", \
+         key = \"k\" } }",
+    )
+    .unwrap();
+    assert_eq!(full.server_name.as_deref(), Some("b.example"));
+    let ca = Path::new("/etc/handfast/ca.pem");
+    assert_ne!(full.place_of(ca), full.location);
+    assert_eq!(full.place_of(Path::new("other")), full.location);
+    assert!(full.certificate.is_some());
+    let address = tls("tls = { server_name = \"::1\", verify = false }").unwrap();
+    assert_eq!(address.server_name.as_deref(), Some("::1"));
+    assert!(!address.verify);
+}
+
+#[test]
+fn routes_share_upstreams_of_the_same_url() {
+    let config = with(
+        "[[routes]]\npath = \"/a\"\nupstream = \"https://b\"\n\
+         [[routes]]\npath = \"/b\"\nupstream = \"https://B:443\"\n\
+         [[routes]]\npath = \"/c\"\nupstream = \"http://b:443\"\n",
+    );
+    let upstreams: Vec<_> = config
+        .routes
+        .iter()
+        .map(|route| match route.action {
+            RouteAction::Upstream(id) => id.0,
+        })
+        .collect();
+    assert_eq!(upstreams, [0, 1, 1, 2]);
+    assert!(config.upstreams[1].tls.as_ref().unwrap().verify);
+    assert_eq!(config.upstreams[2].tls, None);
+}
+
+#[test]
+fn faults_of_tls_towards_upstreams_are_located() {
+    for (text, message) in [
+        (
+            "\"yes\"",
+            "3:7 expected a table or true, found string | write tls = true",
+        ),
+        (
+            "{ server_name = \"*.a\" }",
+            "3:23 `*.a` is no host name: a wildcard stands for exactly one whole label at the left \
+             of a name: `*.example.com`",
+        ),
+        (
+            "{ ca = \"c\", verify = false }",
+            "3:14 `ca` has no effect while `verify` is false | leave `verify` out, or `ca`",
+        ),
+        (
+            "{ certificate = { chain = \"c\" } }",
+            "3:23 missing key `key` in [upstreams.a.tls.certificate] | \
+             add key = \"/etc/handfast/privkey.pem\"",
+        ),
+        (
+            "{ certificate = { chain = \"c\", key = \"k\", ocsp = \"o\" } }",
+            "3:49 unknown key `ocsp` in [upstreams.a.tls.certificate] | known here: `chain`, `key`",
+        ),
+    ] {
+        let servers = "servers = [{ address = \"a.example:1\" }]";
+        let found = one(&format!("[upstreams.a]\n{servers}\ntls = {text}"));
+        assert_eq!(found, message, "{text}");
+    }
 }
 
 #[test]
@@ -650,12 +762,12 @@ fn planned_keys_are_named_as_such() {
             "2:1 `server_timing` is not supported yet",
         ),
         (
-            "[limits]\nhandshakes = 1",
-            "2:1 `handshakes` is not supported yet",
+            "[timeouts]\ntunnel_idle = \"1h\"",
+            "2:1 `tunnel_idle` is not supported yet",
         ),
         (
-            "[admin]\nsocket = \"x\"",
-            "2:1 `socket` is not supported yet",
+            "[admin]\ntoken_file = \"x\"",
+            "2:1 `token_file` is not supported yet",
         ),
         (
             "[log]\nhandshake = { sample = 0.1 }",
@@ -666,12 +778,8 @@ fn planned_keys_are_named_as_such() {
             "3:11 `random-two` is not supported yet | possible: `round-robin`",
         ),
         (
-            "[upstreams.a]\nservers = [{ address = \"a:1\" }]\ntls = {}",
-            "3:1 `tls` is not supported yet",
-        ),
-        (
-            "[[routes]]\nhost = \"a.example\"\nupstream = \"https://a\"",
-            "3:12 an upstream of the form `https://…` is not supported yet",
+            "[[routes]]\nhost = \"a.example\"\nupstream = \"unix:/run/a\"",
+            "3:12 an upstream of the form `unix:…` is not supported yet",
         ),
         (
             "[certificates.a]\nchain = \"c\"\nkey = \"credential:k\"",

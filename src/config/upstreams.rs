@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 
-use super::addresses;
+use super::addresses::{self, InlineUpstream};
 use super::defaults::{self, DEADLINE};
 use super::diagnostic::Diagnostic;
-use super::model::{Pool, ServerAddress, Upstream, UpstreamId, UpstreamServer, UpstreamTimeouts};
+use super::model::{Pool, Upstream, UpstreamId, UpstreamServer, UpstreamTimeouts};
 use super::references::References;
 use super::table::{Named, Table};
+use super::upstream_tls::{UpstreamTls, upstream_tls};
 use super::value::{Text, Value};
 use super::wording::quoted;
 
 /// Keys of upstreams that are planned.
-const LATER: &[&str] = &["tls", "retries", "eject", "health"];
+const LATER: &[&str] = &["retries", "eject", "health"];
 
 /// Balancing that is planned.
 const LATER_BALANCE: &[&str] = &["least-connections", "random-two", "hash:client-ip"];
@@ -21,7 +22,7 @@ const LATER_BALANCE: &[&str] = &["least-connections", "random-two", "hash:client
 pub(super) struct Upstreams {
     pub(super) list: Vec<Upstream>,
     references: References,
-    inline: HashMap<ServerAddress, UpstreamId>,
+    inline: HashMap<InlineUpstream, UpstreamId>,
 }
 
 impl Upstreams {
@@ -56,20 +57,21 @@ impl Upstreams {
             }
             return self.references.resolve(text).map(UpstreamId);
         }
-        let address = text.read(addresses::upstream_url)?;
-        if let Some(id) = self.inline.get(&address) {
+        let inline = text.read(addresses::upstream_url)?;
+        if let Some(id) = self.inline.get(&inline) {
             return Some(*id);
         }
         let id = UpstreamId(self.list.len());
-        self.inline.insert(address.clone(), id);
+        self.inline.insert(inline.clone(), id);
         self.list.push(Upstream {
             name: text.text.into(),
             servers: vec![UpstreamServer {
-                address,
+                address: inline.address,
                 weight: defaults::WEIGHT,
             }],
             timeouts: defaults::UPSTREAM_TIMEOUTS,
             pool: defaults::POOL,
+            tls: inline.tls.then(|| UpstreamTls::at(text.value.location)),
         });
         Some(id)
     }
@@ -107,6 +109,7 @@ fn upstream(name: &str, mut table: Table<'_>) -> Upstream {
     };
     given.finish();
 
+    let tls = upstream_tls(&mut table);
     table.later(LATER);
     table.finish();
     Upstream {
@@ -114,6 +117,7 @@ fn upstream(name: &str, mut table: Table<'_>) -> Upstream {
         servers,
         timeouts,
         pool,
+        tls,
     }
 }
 

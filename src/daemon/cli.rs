@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::ask_key_log::{self, KeyLogArgs};
 use super::exit::Exit;
+use super::socket_client::SocketArgs;
 use super::ticket_key::{self, TicketKeyCommand};
-use super::{check, dev, run};
+use super::{ask_reload, check, dev, run, status};
 
 /// A TLS-terminating reverse proxy that shows you the handshake.
 #[derive(Debug, Parser)]
@@ -57,11 +59,39 @@ enum Command {
     /// Make and rotate ticket keys that several machines share.
     #[command(subcommand)]
     TicketKey(TicketKeyCommand),
+    /// Reload the configuration of the running daemon, and say how it went.
+    ///
+    /// Exits with 78 when the configuration is wrong; the old one serves on then.
+    Reload {
+        #[command(flatten)]
+        socket: SocketArgs,
+    },
+    /// Show what the running daemon is about.
+    Status {
+        #[command(flatten)]
+        socket: SocketArgs,
+        /// Print the answer of the API as it is.
+        #[arg(long)]
+        json: bool,
+        /// Print nothing: exit 0 when the daemon is ready for connections, else 1.
+        #[arg(long, conflicts_with = "json")]
+        ready: bool,
+    },
+    /// Write the session secrets of some clients to a file, for a time.
+    ///
+    /// For Wireshark and its like: whoever has the file can read what these clients send. Only
+    /// connections that begin after it are in it.
+    KeyLog {
+        #[command(flatten)]
+        socket: SocketArgs,
+        #[command(flatten)]
+        key_log: KeyLogArgs,
+    },
     /// Print the version.
     Version,
 }
 
-const DEFAULT_CONFIG: &str = "/etc/handfast/handfast.toml";
+pub(super) const DEFAULT_CONFIG: &str = "/etc/handfast/handfast.toml";
 
 /// Runs the command that the process was called with.
 #[must_use]
@@ -84,6 +114,13 @@ pub fn main() -> Exit {
         Command::Check { config, no_files } => check::check(&config, no_files),
         Command::Dev { to, listen, admin } => dev::dev(to, listen, admin),
         Command::TicketKey(command) => ticket_key::ticket_key(&command),
+        Command::Reload { socket } => ask_reload::ask_reload(&socket),
+        Command::Status {
+            socket,
+            json,
+            ready,
+        } => status::status(&socket, json, ready),
+        Command::KeyLog { socket, key_log } => ask_key_log::ask_key_log(&socket, &key_log),
         Command::Version => {
             say(&format!("handfast {}", env!("CARGO_PKG_VERSION")));
             Exit::Ok

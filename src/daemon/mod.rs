@@ -1,16 +1,22 @@
 //! The process: command line, start, reload, signals, shutdown.
 
+mod ask_key_log;
+mod ask_reload;
 mod check;
 mod cli;
+mod control;
 mod demo;
 mod descriptors;
 mod dev;
 mod exit;
 mod reload;
+mod reloader;
 mod run;
 mod runtime;
 mod shutdown;
 mod signals;
+mod socket_client;
+mod status;
 mod ticket_key;
 mod upkeep;
 

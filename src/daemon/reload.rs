@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+use crate::admin::Listening;
 use crate::config::{self, Diagnostics, Loaded};
 use crate::drain::{self, Drain, DrainSender};
 use crate::server::{Acceptor, BindError, ServerContext, backlog, bind};
@@ -73,7 +74,7 @@ impl Listeners {
         let bound = self.bind_new(&loaded.config)?;
 
         next.announce(metrics);
-        context.permits.resize(loaded.config.limits.connections);
+        context.resize(&loaded.config.limits);
         context.snapshot.store(Arc::new(next));
         // New loops start before old ones stop.
         let wanted = &loaded.config.listeners;
@@ -87,6 +88,15 @@ impl Listeners {
         }
         drop::<Vec<Running>>(replaced);
         Ok(())
+    }
+
+    /// Their names, and where they listen.
+    pub(super) fn listening(&self) -> Listening {
+        let running = self.running.iter().map(|own| {
+            let address = own.listener.local_addr().unwrap_or(own.spec.address);
+            (own.spec.name.clone(), address)
+        });
+        running.collect()
     }
 
     /// Stops accepting.
@@ -124,7 +134,12 @@ impl Listeners {
         let address = listener.local_addr().unwrap_or(spec.address);
         tracing::info!(listener = %spec.name, %address, "listening");
         let (stop, stopped) = drain::channel();
-        let acceptor = Acceptor::new(listener.clone(), spec.name.clone(), self.context.clone());
+        let acceptor = Acceptor::new(
+            listener.clone(),
+            address,
+            spec.name.clone(),
+            self.context.clone(),
+        );
         tokio::spawn(acceptor.run(stopped, self.drain.clone()));
         self.running.push(Running {
             spec,

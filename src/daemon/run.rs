@@ -3,19 +3,22 @@
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 use super::cli::complain;
+use super::control::{Control, Demand};
 use super::descriptors;
 use super::exit::Exit;
-use super::reload::{Listeners, ReloadError};
+use super::reload::Listeners;
+use super::reloader::{Reloader, chain};
 use super::runtime;
-use super::shutdown::shutdown;
+use super::shutdown::{Draining, shutdown};
 use super::signals::{Request, Signals};
 use super::upkeep::upkeep;
-use crate::admin::{AdminState, Readiness};
+use crate::admin::{AdminListener, AdminState, DaemonStatus, Readiness, bind_socket};
 use crate::config::{self, Loaded};
 use crate::server::{ServerContext, bind};
 use crate::snapshot::Snapshot;
@@ -24,6 +27,8 @@ use crate::{admin, drain, tls};
 
 /// Admin connections that wait in the kernel.
 const ADMIN_BACKLOG: u32 = 64;
+/// For answers of the admin listeners at the very end.
+const ADMIN_CLOSE: Duration = Duration::from_secs(1);
 
 /// Runs the daemon with the configuration at `path` until it is told to end.
 pub(super) fn run(path: &Path) -> Exit {
@@ -85,36 +90,61 @@ async fn serve(
         }
     };
     first.announce(&telemetry.metrics);
-    let connections = loaded.config.limits.connections;
-    descriptors::raise(connections);
+    descriptors::raise(loaded.config.limits.connections);
     let mut shutdown_spec = loaded.config.shutdown.clone();
     let snapshot = Arc::new(ArcSwap::from_pointee(first));
     let context = Arc::new(ServerContext::new(
         snapshot,
         telemetry.clone(),
-        connections,
+        &loaded.config.limits,
         Handle::current().metrics().num_workers(),
     ));
     let (drain_sender, drain) = drain::channel();
     let mut listeners = Listeners::new(context.clone(), drain.clone());
     let readiness = Readiness::new();
 
-    // The admin listener serves until the very end: it shows the drain.
-    let (_admin_drain, admin_drained) = drain::channel();
-    if let Some(spec) = &loaded.config.admin.address {
+    // The admin listeners serve until the very end: they show the drain.
+    let (admin_drain, admin_drained) = drain::channel();
+    let admin = &loaded.config.admin;
+    let status = Arc::new(DaemonStatus::default());
+    let key_log = context.snapshot.load().key_log().clone();
+    let mut control = Control::new(log, key_log.clone(), loaded.config.log.level);
+    let state = Arc::new(AdminState::new(
+        telemetry.clone(),
+        readiness.clone(),
+        status.clone(),
+        key_log,
+        control.sender(),
+        admin.socket.clone(),
+    ));
+    if let Some(spec) = &admin.address {
         match bind(spec.address, ADMIN_BACKLOG) {
             Ok(listener) => {
                 let address = listener.local_addr().unwrap_or(spec.address);
                 tracing::info!(listener = "admin", %address, "listening");
-                let state = AdminState::new(telemetry.clone(), readiness.clone(), address);
-                tokio::spawn(admin::serve(listener, Arc::new(state), admin_drained));
+                let listener = AdminListener::Tcp(listener);
+                tokio::spawn(admin::serve(listener, state.clone(), admin_drained.clone()));
             }
             Err(error) => return failed(&error),
         }
     }
+    let mut socket_file = None;
+    if let Some(path) = &admin.socket {
+        match bind_socket(path) {
+            Ok((listener, file)) => {
+                tracing::info!(listener = "admin socket", address = %path.display(), "listening");
+                socket_file = Some(file);
+                let listener = AdminListener::Unix(listener);
+                tokio::spawn(admin::serve(listener, state.clone(), admin_drained.clone()));
+            }
+            Err(error) => return failed(&error),
+        }
+    }
+    drop(state);
     if let Err(error) = listeners.begin(&loaded.config) {
         return failed(&error);
     }
+    status.listening(listeners.listening());
     tokio::spawn(upkeep(context.clone()));
     readiness.ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
@@ -122,93 +152,51 @@ async fn serve(
         return failed(&*error);
     }
 
+    let reloader = Reloader {
+        first: &loaded.config,
+        load: reload,
+        log,
+        metrics: &telemetry.metrics,
+        status: status.clone(),
+    };
     loop {
-        match signals.next().await {
-            Request::Reload => {
-                let applied = reload()
-                    .map_err(ReloadError::Config)
-                    .and_then(|next| listeners.apply(&next).map(|()| next));
-                telemetry.metrics.config_reload(applied.is_ok());
-                match applied {
-                    Ok(next) => {
-                        shutdown_spec = next.config.shutdown.clone();
-                        warn_of_what_needs_a_restart(&loaded.config, &next.config);
-                        match log.reconfigure(&next.config.log) {
-                            Ok(()) => tracing::info!("configuration reloaded"),
-                            Err(error) => {
-                                tracing::error!(error = %chain(&error), "log keeps its old target");
-                            }
-                        }
-                    }
-                    Err(ReloadError::Config(diagnostics)) => {
-                        for item in &diagnostics.items {
-                            let at = item
-                                .location
-                                .and_then(|at| diagnostics.sources.position(at));
-                            let at = at.map(|at| at.to_string()).unwrap_or_default();
-                            tracing::error!(
-                                at,
-                                error = item.message,
-                                help = item.help,
-                                "configuration error"
-                            );
-                        }
-                        let errors = diagnostics.items.len();
-                        tracing::error!(errors, "reload failed: the old configuration serves on");
-                    }
-                    Err(error) => {
-                        let error = chain(&error);
-                        tracing::error!(error, "reload failed: the old configuration serves on");
-                    }
-                }
-            }
-            Request::Shutdown => {
-                return shutdown(
-                    &shutdown_spec,
-                    &mut listeners,
-                    &drain_sender,
-                    &readiness,
-                    &mut signals,
-                )
-                .await;
-            }
+        let demand = tokio::select! {
+            request = signals.next() => match request {
+                Request::Reload => None,
+                Request::Shutdown => break,
+            },
+            demand = control.next() => Some(demand),
+        };
+        if matches!(demand, Some(Demand::Shutdown)) {
+            break;
+        }
+        let (report, next) = reloader.reload(&mut listeners);
+        if let Some(next) = next {
+            control.reloaded(next.config.log.level);
+            shutdown_spec = next.config.shutdown;
+        }
+        if let Some(Demand::Reload(answer)) = demand {
+            // Whoever asked may be gone.
+            let _ = answer.send(Some(report));
         }
     }
-}
-
-fn warn_of_what_needs_a_restart(old: &config::Config, new: &config::Config) {
-    if old.runtime != new.runtime {
-        tracing::warn!(
-            key = "runtime.workers",
-            "changed: takes effect at the next restart"
-        );
-    }
-    let address = |config: &config::Config| config.admin.address.as_ref().map(|a| a.address);
-    if address(old) != address(new) {
-        tracing::warn!(
-            key = "admin.address",
-            "changed: takes effect at the next restart"
-        );
-    }
+    let drain = Draining {
+        spec: &shutdown_spec,
+        connections: &drain_sender,
+        readiness: &readiness,
+        status: &status,
+    };
+    let exit = shutdown(drain, &mut listeners, &mut signals, &mut control).await;
+    control.end();
+    // Answers that are being written.
+    admin_drain.drain();
+    let _ = tokio::time::timeout(ADMIN_CLOSE, admin_drain.finished()).await;
+    drop(socket_file);
+    exit
 }
 
 /// Ends the start. The log may not reach anybody yet, so standard error is told too.
 fn failed(error: &(dyn Error + 'static)) -> Exit {
     complain(&format!("handfast: {}", chain(error)));
     Exit::Failure
-}
-
-/// An error with its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -1,26 +1,45 @@
 //! The end in stages: not ready, drain delay, no more accepts, drain timeout, exit.
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use super::control::{Control, Demand};
 use super::exit::Exit;
 use super::reload::Listeners;
 use super::signals::{Request, Signals};
-use crate::admin::Readiness;
+use crate::admin::{DaemonStatus, Readiness};
 use crate::config;
 use crate::drain::DrainSender;
 
 /// Load balancers need a moment to notice; a person at a terminal does not.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
-/// Drains. A second SIGTERM or SIGINT ends it at once.
+/// What a drain needs beside the listeners.
+pub(super) struct Draining<'a> {
+    /// How long each stage takes.
+    pub(super) spec: &'a config::Shutdown,
+    /// Tells connections to end.
+    pub(super) connections: &'a DrainSender,
+    /// Tells load balancers.
+    pub(super) readiness: &'a Readiness,
+    /// Tells whoever asks.
+    pub(super) status: &'a DaemonStatus,
+}
+
+/// Drains. A second SIGTERM or SIGINT ends it at once; commands but for a reload are carried out.
 pub(super) async fn shutdown(
-    spec: &config::Shutdown,
+    draining: Draining<'_>,
     listeners: &mut Listeners,
-    drain: &DrainSender,
-    readiness: &Readiness,
     signals: &mut Signals,
+    control: &mut Control<'_>,
 ) -> Exit {
+    let Draining {
+        spec,
+        connections: drain,
+        readiness,
+        status,
+    } = draining;
     let delay = spec.drain_delay.unwrap_or_else(|| {
         if std::io::stderr().is_terminal() {
             Duration::ZERO
@@ -29,12 +48,24 @@ pub(super) async fn shutdown(
         }
     });
     readiness.draining();
+    status.draining(drain.hearing(), delay, spec.drain_timeout);
     tracing::info!(drain_delay = ?delay, drain_timeout = ?spec.drain_timeout, "draining");
     tokio::select! {
         () = stages(delay, spec.drain_timeout, listeners, drain) => Exit::Ok,
         () = second(signals) => {
             tracing::warn!(connections = drain.held(), "second signal: exiting at once");
             Exit::Failure
+        }
+        never = commands(control) => match never {},
+    }
+}
+
+async fn commands(control: &mut Control<'_>) -> Infallible {
+    loop {
+        match control.next().await {
+            // Whoever asked may be gone.
+            Demand::Reload(answer) => drop(answer.send(None)),
+            Demand::Shutdown => {}
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) enum TargetError {
     /// Neither `http` nor `https`.
     #[error("not a scheme of ours")]
     Scheme,
-    /// Neither a path that begins with a slash nor `*` of OPTIONS.
+    /// Neither a path that begins with a slash nor `*` of OPTIONS, or not ASCII.
     #[error("not a path")]
     Path,
 }
@@ -134,6 +134,10 @@ fn origin_form(method: &Method, uri: &Uri) -> Result<Uri, TargetError> {
         return Err(TargetError::Scheme);
     }
     let target = uri.path_and_query().ok_or(TargetError::Path)?;
+    // RFC 3986 section 2; HTTP/1.1 is checked by the byte before it comes here.
+    if !target.as_str().is_ascii() {
+        return Err(TargetError::Path);
+    }
     if target.as_str() == "*" {
         return if *method == Method::OPTIONS {
             Ok(Uri::from(target.clone()))
@@ -262,6 +266,7 @@ mod tests {
         // What hyper reads from `GET foo HTTP/1.1`: an authority alone.
         assert_eq!(http1("foo", &["a"]).unwrap_err(), TargetError::Path);
         assert_eq!(http1("*", &["a"]).unwrap_err(), TargetError::Path);
+        assert_eq!(http1("/\u{e9}", &["a"]).unwrap_err(), TargetError::Path);
         let star = read(Version::HTTP_11, "OPTIONS", "*", &["a"]).unwrap();
         assert_eq!(star.uri, "*");
         assert_eq!(star.path(), "/");

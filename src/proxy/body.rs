@@ -7,6 +7,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::request_record::RequestRecord;
+use super::trailers;
 use crate::upstream::{BodyError, ResponseBody};
 
 /// The body of a response: an upstream's, or a short text of our own.
@@ -60,11 +61,16 @@ impl Body for ProxyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let next = match &mut this.source {
+        let mut next = match &mut this.source {
             Source::Text(text) if text.is_empty() => Poll::Ready(None),
             Source::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
+        if let Poll::Ready(Some(Ok(frame))) = &mut next
+            && let Some(fields) = frame.trailers_mut()
+        {
+            trailers::filter(fields);
+        }
         match &next {
             Poll::Pending => {}
             Poll::Ready(None) => this.record = None,

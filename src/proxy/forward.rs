@@ -1,14 +1,17 @@
 //! One request on its way to an upstream, and the response on its way back.
 
+use http::header::TRAILER;
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 
 use super::authority::Target;
 use super::error::ProxyError;
-use super::headers::{self, BodyLength};
+use super::forwarded::{self, Sender, Trust};
+use super::headers::{self, BodyLength, Expectation};
 use super::request_record::RequestRecord;
 use super::service::Shared;
+use super::trailers;
 use crate::config::RouteAction;
 use crate::snapshot::Snapshot;
 use crate::upstream::{RequestBody, RequestBodyError, ResponseBody};
@@ -26,6 +29,10 @@ pub(super) async fn forward(
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let config = &snapshot.config;
     let (mut head, incoming) = request.into_parts();
+    let trust = Trust::of(shared.connection.peer, &config.forwarding);
+    if trust == Trust::Proxy {
+        record.client = forwarded::client(&config.forwarding, &head.headers);
+    }
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(ProxyError::Method(head.method));
     }
@@ -39,7 +46,7 @@ pub(super) async fn forward(
         return Err(ProxyError::RequestHeaders);
     }
     let length = body_length(&incoming);
-    headers::check_request(&head.headers, length).map_err(ProxyError::Fields)?;
+    headers::check_request(head.version, &head.headers, length).map_err(ProxyError::Fields)?;
     let target = Target::read(head.version, &head.method, &head.uri, &head.headers)
         .map_err(ProxyError::Target)?;
     let tls = shared.connection.tls.as_ref();
@@ -61,13 +68,26 @@ pub(super) async fn forward(
     let RouteAction::Upstream(upstream) = config.routes[route.0].action;
     record.upstream = Some(upstream);
 
+    let version = head.version;
+    let expectation = Expectation::of(version, &head.headers, length);
+    // HTTP/2 may have both a length and trailers; HTTP/1.1 has trailers only after chunks.
+    let trailing = version == Version::HTTP_2 && head.headers.contains_key(TRAILER);
+    let length = match length {
+        BodyLength::Known(_) if trailing => BodyLength::Unknown,
+        length => length,
+    };
     headers::forward_request(
         &mut head.headers,
         &head.method,
         length,
+        expectation,
         target.authority,
-        &shared.client,
-        config.forwarding.connection_id,
+        &Sender {
+            connection: &shared.connection,
+            fields: &shared.client,
+            settings: &config.forwarding,
+            trust,
+        },
     );
     let wanted = &config.forwarding.tls_headers;
     if !wanted.is_empty() {
@@ -77,7 +97,11 @@ pub(super) async fn forward(
     head.version = Version::HTTP_11;
     // What hyper noted about the client's connection must not reach the upstream's.
     head.extensions.clear();
-    let body = RequestBody::new(incoming, limit, config.timeouts.request_body_idle);
+    let idle = config.timeouts.request_body_idle;
+    let mut body = RequestBody::new(incoming, limit, idle, trailers::filter);
+    if expectation == Expectation::Continue {
+        body = body.held();
+    }
     record.upload = body.upload();
 
     let mut response = snapshot
@@ -85,6 +109,10 @@ pub(super) async fn forward(
         .exchange(Request::from_parts(head, body), &mut record.server)
         .await?;
     headers::forward_response(response.headers_mut());
+    if record.upload.as_ref().is_some_and(|it| it.is_refused()) {
+        // Whether the client sends its body after all, only the client knows.
+        headers::close_connection(version, response.headers_mut());
+    }
     *response.version_mut() = Version::HTTP_11;
     Ok(response)
 }

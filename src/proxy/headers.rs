@@ -8,14 +8,13 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::connection_info::ConnectionInfo;
+use super::forwarded::{self, Sender, Trust};
+use super::trailers;
 use crate::report::Peer;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_HANDFAST_CONNECTION: HeaderName = HeaderName::from_static("x-handfast-connection");
 
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
@@ -56,14 +55,34 @@ pub(super) enum BodyLength {
     Unknown,
 }
 
+/// Whether a client holds its body back until it is asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expectation {
+    /// It sends the body by itself, or there is none.
+    None,
+    /// `100-continue`
+    Continue,
+}
+
+impl Expectation {
+    /// What a request expects whose fields are checked. HTTP/1.0 knows no interim responses (RFC
+    /// 9110 section 10.1.1).
+    pub(super) fn of(version: Version, headers: &HeaderMap, body: BodyLength) -> Self {
+        if version >= Version::HTTP_11 && body != BodyLength::None && headers.contains_key(EXPECT) {
+            Self::Continue
+        } else {
+            Self::None
+        }
+    }
+}
+
 /// What upstreams are told about the client: the same for all requests of a connection.
 #[derive(Debug)]
 pub(super) struct ClientFields {
-    forwarded_for: Option<HeaderValue>,
-    proto: HeaderValue,
-    connection: Option<HeaderValue>,
-    /// `Host` for HTTP/1.0 clients that send none (RFC 9112 section 3.3).
-    default_host: HeaderValue,
+    /// The client's address.
+    pub(super) forwarded_for: Option<HeaderValue>,
+    /// `https` or `http`.
+    pub(super) proto: HeaderValue,
 }
 
 impl ClientFields {
@@ -77,15 +96,19 @@ impl ClientFields {
                 Peer::Unix => None,
             },
             proto: HeaderValue::from_static(if connection.secure { "https" } else { "http" }),
-            connection: text(connection.id.to_string()),
-            default_host: match (&connection.server_name, connection.local) {
-                (Some(name), _) => text(name.to_string()),
-                (None, Some(local)) => text(local.to_string()),
-                (None, None) => None,
-            }
-            .unwrap_or(HeaderValue::from_static("")),
         }
     }
+}
+
+/// `Host` for HTTP/1.0 clients that send none (RFC 9112 section 3.3).
+fn default_host(connection: &ConnectionInfo) -> HeaderValue {
+    let text = match (&connection.server_name, connection.local) {
+        (Some(name), _) => name.to_string(),
+        (None, Some(local)) => local.to_string(),
+        (None, None) => String::new(),
+    };
+    // Names and addresses hold nothing that a field may not.
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// The size of all fields as HTTP/1.1 writes them: names, values, `: ` and line ends.
@@ -100,17 +123,22 @@ pub(super) fn size(fields: &HeaderMap) -> usize {
 ///
 /// # Errors
 /// See [`FieldError`].
-pub(super) fn check_request(headers: &HeaderMap, body: BodyLength) -> Result<(), FieldError> {
+pub(super) fn check_request(
+    version: Version,
+    headers: &HeaderMap,
+    body: BodyLength,
+) -> Result<(), FieldError> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next()
         && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
     {
         return Err(FieldError::TransferEncoding);
     }
-    if headers
-        .get_all(EXPECT)
-        .iter()
-        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    let expectations = headers.get_all(EXPECT);
+    if version >= Version::HTTP_11
+        && expectations
+            .iter()
+            .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     {
         return Err(FieldError::Expect);
     }
@@ -135,24 +163,33 @@ pub(super) fn forward_request(
     headers: &mut HeaderMap,
     method: &Method,
     body: BodyLength,
+    expectation: Expectation,
     authority: Option<HeaderValue>,
-    client: &ClientFields,
-    connection_id: bool,
+    sender: &Sender<'_>,
 ) {
-    let trailers = wants_trailers(headers);
+    let wants_trailers = wants_trailers(headers);
     // Before ours are set, so that `Connection` can never take one of ours away.
     remove_hop_by_hop(headers);
     headers.remove(TE);
     headers.remove(EXPECT);
-    remove_claims(headers);
+    remove_claims(headers, sender.trust);
     join_cookies(headers);
-    if trailers {
+    if body == BodyLength::Unknown {
+        trailers::filter_announced(headers);
+    } else {
+        headers.remove(TRAILER);
+    }
+    if expectation == Expectation::Continue {
+        headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+    }
+    if wants_trailers {
         headers.insert(TE, TRAILERS);
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     match body {
         // hyper sends no body with GET and HEAD unless it is told to.
         BodyLength::Unknown => {
+            headers.remove(CONTENT_LENGTH);
             headers.insert(TRANSFER_ENCODING, CHUNKED);
         }
         BodyLength::Known(length) => {
@@ -164,19 +201,15 @@ pub(super) fn forward_request(
             }
         }
     }
-    if let Some(address) = &client.forwarded_for {
-        headers.insert(X_FORWARDED_FOR, address.clone());
-    }
-    headers.insert(X_FORWARDED_PROTO, client.proto.clone());
-    if let Some(authority) = &authority {
-        headers.insert(X_FORWARDED_HOST, authority.clone());
-    }
-    if connection_id && let Some(id) = &client.connection {
-        headers.insert(X_HANDFAST_CONNECTION, id.clone());
+    forwarded::set(headers, sender, authority.as_ref());
+    if sender.settings.connection_id
+        && let Ok(id) = HeaderValue::from_str(&sender.connection.id.to_string())
+    {
+        headers.insert(X_HANDFAST_CONNECTION, id);
     }
     headers.insert(
         HOST,
-        authority.unwrap_or_else(|| client.default_host.clone()),
+        authority.unwrap_or_else(|| default_host(sender.connection)),
     );
 }
 
@@ -184,6 +217,7 @@ pub(super) fn forward_request(
 pub(super) fn forward_response(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
     headers.remove(TE);
+    trailers::filter_announced(headers);
 }
 
 /// The protocol's way to say that the client's connection ends with this response.
@@ -211,8 +245,9 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            // These belong to the message, whatever `Connection` says of them.
-            .filter(|name| name != HOST && name != CONTENT_LENGTH)
+            // These belong to the message, whatever `Connection` says of them; nor may a client
+            // take away what a trusted proxy says of it.
+            .filter(|name| name != HOST && name != CONTENT_LENGTH && !is_claim(name.as_str()))
             .collect();
         for name in named {
             headers.remove(name);
@@ -225,31 +260,19 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Removes what only we may say about the client, also where it is spelt with underscores, which
 /// many applications read as the same name.
-fn remove_claims(headers: &mut HeaderMap) {
+fn remove_claims(headers: &mut HeaderMap, trust: Trust) {
     let claims: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_claim(name.as_str()))
+        .filter(|name| is_claim(name.as_str()) && !trust.lets_pass(name.as_str()))
         .cloned()
         .collect();
     for name in claims {
         headers.remove(name);
     }
-    // Trailers become fields in some applications: none of ours may come that way.
-    let smuggles = headers
-        .get_all(TRAILER)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .any(|name| {
-            std::str::from_utf8(name)
-                .map_or(true, |name| is_claim(&name.trim().to_ascii_lowercase()))
-        });
-    if smuggles {
-        headers.remove(TRAILER);
-    }
 }
 
-/// `name` is in lower case.
-fn is_claim(name: &str) -> bool {
+/// Whether only we may send the field `name` (in lower case).
+pub(super) fn is_claim(name: &str) -> bool {
     if name.contains('_') {
         let name = name.replace('_', "-");
         return is_claim(&name) || name == "content-length" || name == "transfer-encoding";

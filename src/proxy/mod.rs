@@ -10,6 +10,7 @@ mod body;
 mod connection_info;
 mod error;
 mod forward;
+mod forwarded;
 mod headers;
 mod request_record;
 mod respond;
@@ -17,6 +18,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod tls_fields;
+mod trailers;
 
 pub use body::ProxyBody;
 pub use connection_info::{ConnectionInfo, TlsFacts};

@@ -1,6 +1,7 @@
 //! What metrics and access log learn of one request, told once at its end.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -25,12 +26,13 @@ pub(super) struct RequestRecord {
     time: SystemTime,
     started: Instant,
     protocol: HttpProtocol,
-    method: Method,
-    uri: Uri,
-    host: Option<HeaderValue>,
+    /// `None` where the head was not read to its end.
+    asked: Option<Asked>,
     status: Option<u16>,
     error: Option<&'static str>,
     bytes_out: u64,
+    /// The client that a trusted proxy speaks for.
+    pub(super) client: Option<IpAddr>,
     /// The route that matched.
     pub(super) route: Option<RouteId>,
     /// The upstream that was asked.
@@ -41,7 +43,24 @@ pub(super) struct RequestRecord {
     pub(super) upload: Option<Arc<Upload>>,
 }
 
+/// What is recorded of a request's head.
+#[derive(Debug)]
+struct Asked {
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+}
+
 impl RequestRecord {
+    /// The record of an HTTP/1 request that is refused before its head is read to its end.
+    pub(super) fn unread(
+        connection: Arc<ConnectionInfo>,
+        telemetry: Telemetry,
+        snapshot: Arc<Snapshot>,
+    ) -> Self {
+        Self::of(connection, telemetry, snapshot, HttpProtocol::Http11, None)
+    }
+
     /// The record of a request whose head has just come.
     pub(super) fn new<B>(
         connection: Arc<ConnectionInfo>,
@@ -49,24 +68,39 @@ impl RequestRecord {
         snapshot: Arc<Snapshot>,
         request: &Request<B>,
     ) -> Self {
+        let protocol = match request.version() {
+            Version::HTTP_2 => HttpProtocol::H2,
+            Version::HTTP_11 => HttpProtocol::Http11,
+            _ => HttpProtocol::Http10,
+        };
+        // Cheap: all three share their bytes with the request.
+        let asked = Asked {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            host: request.headers().get(HOST).cloned(),
+        };
+        Self::of(connection, telemetry, snapshot, protocol, Some(asked))
+    }
+
+    fn of(
+        connection: Arc<ConnectionInfo>,
+        telemetry: Telemetry,
+        snapshot: Arc<Snapshot>,
+        protocol: HttpProtocol,
+        asked: Option<Asked>,
+    ) -> Self {
         Self {
             connection,
             telemetry,
             snapshot,
             time: SystemTime::now(),
             started: Instant::now(),
-            protocol: match request.version() {
-                Version::HTTP_2 => HttpProtocol::H2,
-                Version::HTTP_11 => HttpProtocol::Http11,
-                _ => HttpProtocol::Http10,
-            },
-            // Cheap: all three share their bytes with the request.
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            host: request.headers().get(HOST).cloned(),
+            protocol,
+            asked,
             status: None,
             error: None,
             bytes_out: 0,
+            client: None,
             route: None,
             upstream: None,
             server: None,
@@ -99,19 +133,6 @@ impl RequestRecord {
         self.failed(reason);
     }
 
-    /// The host as received: `:authority` or an absolute target's before `Host`.
-    fn host(&self) -> Cow<'_, str> {
-        match (self.uri.authority(), &self.host) {
-            (Some(authority), _) => authority.as_str().into(),
-            (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()),
-            (None, None) => "".into(),
-        }
-    }
-
-    fn path(&self) -> &str {
-        self.uri.path_and_query().map_or("", |path| path.as_str())
-    }
-
     fn tell(&mut self) {
         if self.status.is_none() {
             self.failed("client_closed");
@@ -132,14 +153,16 @@ impl RequestRecord {
             .and_then(|id| config.upstreams.get(id.0))
             .zip(self.server.clone())
             .map(|(upstream, server)| (&*upstream.name, server));
+        let asked = self.asked.as_ref();
         self.telemetry.access.record(&AccessRecord {
             connection: self.connection.id,
             time: self.time,
             listener: &self.connection.listener_name,
             peer: self.connection.peer,
-            method: self.method.as_str(),
-            host: self.host(),
-            path: self.path().into(),
+            client: self.client,
+            method: asked.map_or("", |asked| asked.method.as_str()),
+            host: asked.map_or(Cow::Borrowed(""), Asked::host),
+            path: asked.map_or("", Asked::path).into(),
             protocol: self.protocol,
             status: self.status,
             route: self
@@ -152,6 +175,21 @@ impl RequestRecord {
             duration,
             error: self.error,
         });
+    }
+}
+
+impl Asked {
+    /// The host as received: `:authority` or an absolute target's before `Host`.
+    fn host(&self) -> Cow<'_, str> {
+        match (self.uri.authority(), &self.host) {
+            (Some(authority), _) => authority.as_str().into(),
+            (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()),
+            (None, None) => "".into(),
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("", |path| path.as_str())
     }
 }
 

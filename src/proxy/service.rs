@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::Service;
 
@@ -57,6 +57,18 @@ impl ProxyService {
             snapshots,
             telemetry,
         }))
+    }
+
+    /// Records a request that was answered before it was read to its end.
+    pub fn refused(&self, status: StatusCode, reason: &'static str) {
+        let shared = &self.0;
+        let mut record = RequestRecord::unread(
+            shared.connection.clone(),
+            shared.telemetry.clone(),
+            shared.snapshots.load_full(),
+        );
+        record.failed(reason);
+        record.answered(status);
     }
 }
 

@@ -1,23 +1,28 @@
 //! The accept loop: a connection permit first, errors by class, never ending and never spinning.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{self, ServerContext};
+use super::per_ip::{Counted, LimitReached};
 use crate::drain::Drain;
 use crate::report::Peer;
 use crate::snapshot::ListenerState;
-use crate::tls::Incoming;
+use crate::telemetry::Limit;
+use crate::tls::{self, Incoming};
 
 /// One listener's accept loop.
 #[derive(Debug)]
 pub struct Acceptor {
     listener: Arc<TcpListener>,
+    address: SocketAddr,
     name: Arc<str>,
     context: Arc<ServerContext>,
 }
@@ -97,15 +102,17 @@ impl ConnectionPermits {
 }
 
 impl Acceptor {
-    /// A loop for `listener`, which the configuration calls `name`.
+    /// A loop for `listener`, which listens on `address` and which the configuration calls `name`.
     #[must_use]
     pub const fn new(
         listener: Arc<TcpListener>,
+        address: SocketAddr,
         name: Arc<str>,
         context: Arc<ServerContext>,
     ) -> Self {
         Self {
             listener,
+            address,
             name,
             context,
         }
@@ -129,6 +136,14 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    // Before the permit, which others wait for.
+                    let counted = match self.context.per_ip.count(peer.ip()) {
+                        Ok(counted) => counted,
+                        Err(LimitReached) => {
+                            self.refuse(&stream, peer);
+                            continue;
+                        }
+                    };
                     let permit = tokio::select! {
                         biased;
                         () = stop.signaled() => return,
@@ -136,7 +151,8 @@ impl Acceptor {
                     };
                     // The semaphore is never closed.
                     let Some(permit) = permit else { return };
-                    self.serve(stream, Peer::Tcp(peer), permit, drain.clone(), &mut state);
+                    let held = Held { permit, counted };
+                    self.serve(stream, Peer::Tcp(peer), held, drain.clone(), &mut state);
                     if let Some(errors) = trouble.over(Instant::now()) {
                         tracing::info!(listener = %self.name, errors, "accepting again");
                     }
@@ -166,11 +182,28 @@ impl Acceptor {
         }
     }
 
+    /// Tells a client of an address with too many connections as much as costs one call: a TLS
+    /// alert is read as such where TLS is spoken, and is not worth waiting for.
+    fn refuse(&self, stream: &TcpStream, peer: SocketAddr) {
+        self.context
+            .telemetry
+            .metrics
+            .limit_refused(Limit::ConnectionsPerIp);
+        tracing::debug!(listener = %self.name, %peer, limit = "connections_per_ip", "refused");
+        let snapshot = self.context.snapshot.load();
+        let listener = snapshot.listener(&self.name);
+        if listener.is_some_and(|listener| listener.sites.is_some())
+            && let Err(error) = SockRef::from(stream).send(&tls::REFUSAL)
+        {
+            tracing::debug!(listener = %self.name, %peer, %error, "cannot tell so");
+        }
+    }
+
     fn serve(
         &self,
         stream: TcpStream,
         peer: Peer,
-        permit: OwnedSemaphorePermit,
+        held: Held,
         drain: Drain,
         state: &mut Option<Arc<ListenerState>>,
     ) {
@@ -188,14 +221,22 @@ impl Acceptor {
             peer,
         };
         let context = self.context.clone();
+        let address = self.address;
         let hold = drain.hold();
         tokio::spawn(async move {
             // A panic drops the permit all the same.
-            connection::serve(stream, incoming, listener, context.clone(), drain).await;
-            context.permits.release(permit);
-            drop(hold);
+            connection::serve(stream, incoming, listener, address, context.clone(), drain).await;
+            context.permits.release(held.permit);
+            drop((held.counted, hold));
         });
     }
+}
+
+/// What a connection has of the limits.
+#[derive(Debug)]
+struct Held {
+    permit: OwnedSemaphorePermit,
+    counted: Option<Counted>,
 }
 
 /// A row of errors: told once at its start and once when it is over.

@@ -5,10 +5,11 @@
 //! table: the stream below hyper notes bytes, the service notes requests, and the connection's
 //! task asks for the next due time after every poll.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::h1_framing::Refusal;
 use crate::config::Timeouts;
 
 /// Shared by the parts of one connection. All parts run in the connection's task but h2 stream
@@ -19,10 +20,14 @@ pub(super) struct Activity {
     requests: AtomicUsize,
     /// When the last request ended, or the connection began.
     idle_since: AtomicU64,
-    /// When the first byte after that came; 0: none yet.
+    /// When the head began that is not whole yet; 0: there is none.
     head_since: AtomicU64,
-    /// Since when the kernel takes nothing of us; 0: it does.
-    blocked_since: AtomicU64,
+    /// Heads that were whole on their way to hyper and have not become requests yet.
+    queued: AtomicUsize,
+    /// Why what follows the last whole head is refused.
+    refusal: OnceLock<Refusal>,
+    /// The connection speaks another protocol from here on.
+    tunnel: AtomicBool,
     /// The body of a response failed on its way.
     response_broke: AtomicBool,
 }
@@ -35,6 +40,11 @@ impl InFlight {
     /// The body of its response failed.
     pub(super) fn broke(&self) {
         self.0.broke();
+    }
+
+    /// Its response was 101.
+    pub(super) fn switches(&self) {
+        self.0.tunnel.store(true, Ordering::Release);
     }
 }
 
@@ -64,35 +74,60 @@ impl Activity {
             requests: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
-            blocked_since: AtomicU64::new(0),
+            queued: AtomicUsize::new(0),
+            refusal: OnceLock::new(),
+            tunnel: AtomicBool::new(false),
             response_broke: AtomicBool::new(false),
         })
     }
 
-    /// A request's head is whole.
+    /// A request has come.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.requests.fetch_add(1, Ordering::AcqRel);
-        self.head_since.store(0, Ordering::Release);
+        // HTTP/2 queues none.
+        let queued = self.queued.load(Ordering::Acquire);
+        self.queued
+            .store(queued.saturating_sub(1), Ordering::Release);
         InFlight(self.clone())
     }
 
-    /// Bytes of the client came.
-    pub(super) fn received(&self) {
-        if self.requests.load(Ordering::Acquire) == 0
-            && self.head_since.load(Ordering::Acquire) == 0
-        {
-            self.head_since.store(self.now(), Ordering::Release);
-        }
+    /// The first byte of a head came, and not its last.
+    pub(super) fn head_began(&self) {
+        self.head_since.store(self.now(), Ordering::Release);
     }
 
-    /// The kernel took bytes, or refused to.
-    pub(super) fn sent(&self, blocked: bool) {
-        let since = self.blocked_since.load(Ordering::Relaxed);
-        match (blocked, since) {
-            (true, 0) => self.blocked_since.store(self.now(), Ordering::Release),
-            (false, 1..) => self.blocked_since.store(0, Ordering::Release),
-            _ => {}
-        }
+    /// No head has begun that is not whole.
+    pub(super) fn head_ended(&self) {
+        self.head_since.store(0, Ordering::Release);
+    }
+
+    /// So many heads more are whole.
+    pub(super) fn heads_whole(&self, count: usize) {
+        self.queued.fetch_add(count, Ordering::AcqRel);
+    }
+
+    /// What follows is not a request that is served.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        // The first stands: nothing is read after it.
+        self.refusal.get_or_init(|| refusal);
+    }
+
+    /// Why a request is refused, once all before it are answered.
+    pub(super) fn due_refusal(&self) -> Option<Refusal> {
+        let refusal = *self.refusal.get()?;
+        let settled =
+            self.requests.load(Ordering::Acquire) == 0 && self.queued.load(Ordering::Acquire) == 0;
+        settled.then_some(refusal)
+    }
+
+    /// Whether the connection speaks another protocol by now.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Acquire)
+    }
+
+    /// Whether a request is being answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.requests.load(Ordering::Acquire) > 0
     }
 
     /// The body of a response failed on its way.
@@ -106,21 +141,28 @@ impl Activity {
     }
 
     /// The next timer; `None` while the upstream has the word. `heads` is whether bytes begin a
-    /// request head (HTTP/1): in h2 they may be any frame.
-    pub(super) fn due(&self, timeouts: &Timeouts, heads: bool) -> Option<Due> {
-        let blocked = self.blocked_since.load(Ordering::Acquire);
-        if blocked != 0 {
-            return Some(Due::ResponseIdle(self.at(blocked) + timeouts.response_idle));
+    /// request head (HTTP/1): in h2 they may be any frame. `blocked` is since when the client takes
+    /// nothing.
+    pub(super) fn due(
+        &self,
+        timeouts: &Timeouts,
+        heads: bool,
+        blocked: Option<Instant>,
+    ) -> Option<Due> {
+        if let Some(blocked) = blocked {
+            return Some(Due::ResponseIdle(blocked + timeouts.response_idle));
         }
-        if self.requests.load(Ordering::Acquire) > 0 {
+        if self.is_busy() {
             return None;
         }
         let head = self.head_since.load(Ordering::Acquire);
+        let idle = self.idle_since.load(Ordering::Acquire);
         if heads && head != 0 {
-            return Some(Due::RequestHeader(self.at(head) + timeouts.request_header));
+            // Nothing is read while a request is answered: that time is not the client's.
+            let since = self.at(head.max(idle));
+            return Some(Due::RequestHeader(since + timeouts.request_header));
         }
-        let idle = self.at(self.idle_since.load(Ordering::Acquire));
-        Some(Due::KeepAlive(idle + timeouts.keep_alive))
+        Some(Due::KeepAlive(self.at(idle) + timeouts.keep_alive))
     }
 
     /// Nanoseconds since the base, never 0.
@@ -159,31 +201,57 @@ mod tests {
     #[test]
     fn the_due_timer_follows_what_happens() {
         let activity = Activity::new(Instant::now());
+        let due = |heads, blocked| activity.due(&timeouts(), heads, blocked);
         assert!(matches!(
-            activity.due(&timeouts(), true),
+            activity.due(&timeouts(), true, None),
             Some(Due::KeepAlive(_))
         ));
-        activity.received();
+        activity.head_began();
         assert!(matches!(
-            activity.due(&timeouts(), true),
+            activity.due(&timeouts(), true, None),
             Some(Due::RequestHeader(_))
         ));
         assert!(matches!(
-            activity.due(&timeouts(), false),
+            activity.due(&timeouts(), false, None),
             Some(Due::KeepAlive(_))
         ));
+        activity.head_ended();
+        activity.heads_whole(1);
         let request = activity.begin();
-        assert_eq!(activity.due(&timeouts(), true), None);
-        activity.sent(true);
-        assert!(matches!(
-            activity.due(&timeouts(), true),
-            Some(Due::ResponseIdle(_))
-        ));
-        activity.sent(false);
+        assert!(activity.is_busy());
+        assert_eq!(due(true, None), None);
+        let blocked = Instant::now();
+        let at = blocked + timeouts().response_idle;
+        assert_eq!(due(true, Some(blocked)), Some(Due::ResponseIdle(at)));
         drop(request);
-        assert!(matches!(
-            activity.due(&timeouts(), true),
-            Some(Due::KeepAlive(_))
-        ));
+        assert!(!activity.is_busy());
+        assert!(matches!(due(true, None), Some(Due::KeepAlive(_))));
+    }
+    #[test]
+    fn a_pipelined_head_has_its_time_from_the_answer_before_it() {
+        let activity = Activity::new(Instant::now());
+        activity.heads_whole(1);
+        let request = activity.begin();
+        activity.head_began();
+        assert_eq!(activity.due(&timeouts(), true, None), None);
+        let before = activity.at(activity.now());
+        drop(request);
+        let Some(Due::RequestHeader(at)) = activity.due(&timeouts(), true, None) else {
+            panic!("the head that has begun is waited for");
+        };
+        assert!(at >= before + timeouts().request_header);
+    }
+
+    #[test]
+    fn a_refusal_waits_for_the_answers_before_it() {
+        let activity = Activity::new(Instant::now());
+        assert_eq!(activity.due_refusal(), None);
+        activity.heads_whole(1);
+        activity.refuse(Refusal::Framing);
+        assert_eq!(activity.due_refusal(), None);
+        let request = activity.begin();
+        assert_eq!(activity.due_refusal(), None);
+        drop(request);
+        assert_eq!(activity.due_refusal(), Some(Refusal::Framing));
     }
 }

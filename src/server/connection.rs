@@ -1,5 +1,6 @@
 //! One connection: handshake, ALPN, serve, drain.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -9,12 +10,14 @@ use tokio::net::TcpStream;
 use super::accept::ConnectionPermits;
 use super::http::{End, serve_h1, serve_h2};
 use super::linger::linger;
-use crate::config::Alpn;
+use super::outbox::Outbox;
+use super::per_ip::ConnectionsPerIp;
+use crate::config::{Alpn, Limits};
 use crate::drain::Drain;
 use crate::proxy::{ConnectionInfo, ProxyService, TlsFacts};
-use crate::report::ConnectionId;
+use crate::report::{ConnectionId, FailureClass, Outcome};
 use crate::snapshot::{ListenerState, SnapshotStore};
-use crate::telemetry::{ListenerMetrics, Telemetry};
+use crate::telemetry::{Limit, ListenerMetrics, Telemetry};
 use crate::tls::{self, Admission, Established, Incoming, Sites};
 
 /// What all connections share.
@@ -26,18 +29,20 @@ pub struct ServerContext {
     pub telemetry: Telemetry,
     /// `limits.connections`.
     pub permits: ConnectionPermits,
-    /// Crypto slots, one a worker.
-    pub admission: Admission,
+    /// `limits.connections_per_ip`.
+    pub per_ip: Arc<ConnectionsPerIp>,
+    /// Crypto slots, one a worker, for `limits.handshakes`.
+    pub admission: Arc<Admission>,
     next_id: AtomicU64,
 }
 
 impl ServerContext {
-    /// A context with `connections` permits and crypto slots for `workers`.
+    /// A context with these limits, and crypto slots for `workers`.
     #[must_use]
     pub fn new(
         snapshot: Arc<SnapshotStore>,
         telemetry: Telemetry,
-        connections: usize,
+        limits: &Limits,
         workers: usize,
     ) -> Self {
         // Above the low 40 bits the start time, so that numbers of two runs differ.
@@ -47,10 +52,18 @@ impl ServerContext {
         Self {
             snapshot,
             telemetry,
-            permits: ConnectionPermits::new(connections),
-            admission: Admission::new(workers),
+            permits: ConnectionPermits::new(limits.connections),
+            per_ip: ConnectionsPerIp::new(limits.connections_per_ip),
+            admission: Admission::new(workers, limits.handshakes),
             next_id: AtomicU64::new((seconds & 0xff_ffff) << 40),
         }
+    }
+
+    /// Changes to other limits.
+    pub fn resize(&self, limits: &Limits) {
+        self.permits.resize(limits.connections);
+        self.per_ip.resize(limits.connections_per_ip);
+        self.admission.resize(limits.handshakes);
     }
 
     /// The number of a new connection.
@@ -64,15 +77,17 @@ pub(super) async fn serve(
     stream: TcpStream,
     incoming: Incoming,
     listener: Arc<ListenerState>,
+    listener_address: SocketAddr,
     context: Arc<ServerContext>,
     drain: Drain,
 ) {
     let _open = Open::new(listener.metrics.clone());
-    // Handshake flights and the end of responses are small writes that must not wait for an ACK.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY failed");
-    }
-    let local = stream.local_addr().ok();
+    let local = match listener_address.ip().is_unspecified() {
+        true => stream.local_addr().ok(),
+        false => Some(listener_address),
+    };
+    let outbox = Outbox::new(stream);
+    let flusher = outbox.flusher();
     let info = ConnectionInfo {
         id: incoming.id,
         peer: incoming.peer,
@@ -87,10 +102,13 @@ pub(super) async fn serve(
         None => {
             let service = service(info, &context);
             let config = context.snapshot.load().config.clone();
-            serve_h1(stream, service, &config, drain).await
+            outbox.gather();
+            // Boxed, as each stage below: what a task could need at its largest would otherwise be
+            // copied at its start and held to its end.
+            Box::pin(serve_h1(outbox, flusher, service, &config, drain)).await
         }
         Some(sites) => {
-            let Some(established) = handshake(stream, &incoming, sites, &listener, &context).await
+            let Some(established) = handshake(outbox, &incoming, sites, &listener, &context).await
             else {
                 return;
             };
@@ -101,6 +119,7 @@ pub(super) async fn serve(
                 client_certificate,
                 report,
             } = established;
+            stream.get_ref().0.get_ref().gather();
             let server_name = report.server_name.clone();
             let facts = TlsFacts {
                 policy,
@@ -121,8 +140,12 @@ pub(super) async fn serve(
             );
             let config = context.snapshot.load().config.clone();
             match alpn {
-                Some(Alpn::H2) => serve_h2(stream, service, &config, drain).await,
-                Some(Alpn::Http11) | None => serve_h1(stream, service, &config, drain).await,
+                Some(Alpn::H2) => {
+                    Box::pin(serve_h2(stream, flusher, service, &config, drain)).await
+                }
+                Some(Alpn::Http11) | None => {
+                    Box::pin(serve_h1(stream, flusher, service, &config, drain)).await
+                }
             }
         }
     };
@@ -135,18 +158,18 @@ pub(super) async fn serve(
             let limit = limit.name();
             tracing::debug!(connection = %incoming.id, peer = %incoming.peer, limit, "HTTP/2 abuse");
         }
-        End::Closed | End::Broken => {}
+        End::Closed | End::Broken | End::Malformed | End::Refused(_) => {}
     }
 }
 
 /// The handshake in a future of its own: it is large, and gone when the connection is idle.
 async fn handshake(
-    stream: TcpStream,
+    stream: Outbox<TcpStream>,
     incoming: &Incoming,
     sites: &Sites,
     listener: &ListenerState,
     context: &ServerContext,
-) -> Option<Established<TcpStream>> {
+) -> Option<Established<Outbox<TcpStream>>> {
     listener.metrics.handshake_started();
     match Box::pin(tls::accept(
         stream,
@@ -159,6 +182,11 @@ async fn handshake(
     {
         Ok(established) => Some(established),
         Err(refused) => {
+            if let Outcome::Failed(failure) = &refused.report.outcome
+                && failure.class == FailureClass::RefusedOverload
+            {
+                context.telemetry.metrics.limit_refused(Limit::Handshakes);
+            }
             context
                 .telemetry
                 .handshake(&listener.metrics, refused.report);

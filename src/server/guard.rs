@@ -1,6 +1,5 @@
-//! What stands between TLS and hyper: observes bytes and requests, changes nothing.
+//! What stands between hyper and the proxy: observes requests, changes nothing.
 
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,84 +7,8 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use hyper::service::Service;
 use pin_project_lite::pin_project;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::{Activity, InFlight};
-
-/// A stream that notes when bytes pass.
-#[derive(Debug)]
-pub(super) struct Guard<S> {
-    io: S,
-    activity: Arc<Activity>,
-}
-
-impl<S> Guard<S> {
-    pub(super) const fn new(io: S, activity: Arc<Activity>) -> Self {
-        Self { io, activity }
-    }
-
-    /// The stream below.
-    pub(super) const fn get_mut(&mut self) -> &mut S {
-        &mut self.io
-    }
-
-    fn wrote<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        self.activity.sent(result.is_pending());
-        result
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut this.io).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            this.activity.received();
-        }
-        result
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_write(cx, bytes);
-        this.wrote(result)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
-        this.wrote(result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_flush(cx);
-        this.wrote(result)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
-    }
-}
 
 /// A service that notes when requests begin and end.
 #[derive(Debug)]
@@ -136,6 +59,11 @@ where
         let this = self.project();
         this.future.poll(cx).map_ok(|response| {
             let in_flight = this.in_flight.take();
+            if response.status() == http::StatusCode::SWITCHING_PROTOCOLS
+                && let Some(in_flight) = &in_flight
+            {
+                in_flight.switches();
+            }
             response.map(|body| NotedBody { body, in_flight })
         })
     }

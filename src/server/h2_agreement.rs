@@ -2,7 +2,7 @@
 //! its budgets, and counts what was sent.
 
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -14,10 +14,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-use super::activity::Activity;
 use super::h2_guard::H2Guard;
 use super::h2_ledger::H2Fault;
-use crate::config::{Budget, Limits};
+use crate::config::{Budget, Limits, defaults};
 
 /// What a client does next.
 #[derive(Clone, Debug)]
@@ -114,14 +113,9 @@ fn limits() -> Limits {
         per: Duration::from_secs(10),
     };
     Limits {
-        connections: 1,
-        request_line: 8192,
-        request_headers: 32768,
-        request_header_count: 100,
-        request_body: None,
-        h2_streams: 128,
         h2_resets: budget,
         h2_control_frames: budget,
+        ..defaults::LIMITS
     }
 }
 
@@ -140,7 +134,7 @@ fn served(bytes: &[u8], cuts: &[usize], answers: usize) -> (Option<H2Fault>, (u6
         .unwrap();
     runtime.block_on(async {
         let (near, far) = duplex(1 << 20);
-        let guard = H2Guard::new(near, Activity::new(Instant::now()), &limits());
+        let guard = H2Guard::new(near, &limits());
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .serve_connection(TokioIo::new(guard.share()), service_fn(answer));

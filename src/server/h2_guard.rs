@@ -5,6 +5,7 @@
 //! the stream, at which hyper gives up the connection and with it every request upstream; then
 //! GOAWAY is written over the stream that is left.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::activity::Activity;
 use super::h2_ledger::{H2Fault, Ledger};
-use super::linger::linger;
+use super::linger::linger_for;
+use super::outbox::Flusher;
 use crate::config::{Limits, Timeouts};
 use crate::report::Http2Limit;
 
@@ -28,7 +29,6 @@ pub(super) struct H2Guard<S>(Arc<Mutex<Wire<S>>>);
 #[derive(Debug)]
 struct Wire<S> {
     io: S,
-    activity: Arc<Activity>,
     ledger: Ledger,
     watch: Watch,
 }
@@ -44,7 +44,7 @@ enum Watch {
 }
 
 /// The waits of a connection on its client that its timers have to know, beside those of
-/// [`Activity`].
+/// its requests.
 pub(super) trait Waiting {
     /// When to look at [`Self::late`] at the latest.
     fn due(&self, timeouts: &Timeouts) -> Option<Instant>;
@@ -53,15 +53,16 @@ pub(super) trait Waiting {
     fn late(&self, timeouts: &Timeouts, now: Instant) -> Option<Http2Limit>;
 }
 
-/// How long the client has to take our last word.
+/// How long the client has to take our last word, and then to close.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How much it may still send: what is on its way must not destroy that word.
+const LINGER_BYTES: usize = 1 << 20;
 
 impl<S> H2Guard<S> {
     /// The stream of a connection whose handshake is complete.
-    pub(super) fn new(io: S, activity: Arc<Activity>, limits: &Limits) -> Self {
+    pub(super) fn new(io: S, limits: &Limits) -> Self {
         Self(Arc::new(Mutex::new(Wire {
             io,
-            activity,
             ledger: Ledger::new(limits, Instant::now()),
             watch: Watch::On,
         })))
@@ -93,8 +94,13 @@ impl<S> H2Guard<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> H2Guard<S> {
     /// Ends the connection after hyper has let go of it: GOAWAY where there is a fault and the
-    /// stream is between two frames, then the end of our side. Takes a second and a half at most.
-    pub(super) async fn farewell(mut self, fault: Option<H2Fault>) {
+    /// stream is between two frames, then the end of our side. Takes two seconds at most.
+    /// `flusher` sends what is written.
+    pub(super) async fn farewell<F: AsyncWrite + Unpin>(
+        mut self,
+        fault: Option<H2Fault>,
+        flusher: &Flusher<F>,
+    ) {
         let goaway = {
             let mut wire = self.wire();
             wire.watch = Watch::Off;
@@ -104,10 +110,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> H2Guard<S> {
             if let Some(frame) = goaway {
                 self.write_all(&frame).await?;
             }
-            self.flush().await
+            self.flush().await?;
+            poll_fn(|cx| flusher.poll_flush(cx, true)).await
         };
         if matches!(tokio::time::timeout(FAREWELL, told).await, Ok(Ok(()))) {
-            linger(self).await;
+            linger_for(self, FAREWELL, LINGER_BYTES).await;
         }
     }
 }
@@ -137,7 +144,6 @@ impl<S> Wire<S> {
         result: Poll<io::Result<usize>>,
         slices: impl Iterator<Item = &'a [u8]>,
     ) -> Poll<io::Result<usize>> {
-        self.activity.sent(result.is_pending());
         if let Poll::Ready(Ok(mut left)) = result
             && matches!(self.watch, Watch::On)
         {
@@ -217,10 +223,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for H2Guard<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut wire = self.wire();
-        let result = Pin::new(&mut wire.io).poll_flush(cx);
-        wire.activity.sent(result.is_pending());
-        result
+        Pin::new(&mut self.wire().io).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -57,6 +57,8 @@ struct Accounts {
     greeted: bool,
     /// The highest stream the client has opened, ...
     last_stream: u32,
+    /// ... that whose header block is whole, ...
+    last_whole: u32,
     /// ... and that among what hyper has got.
     passed: u32,
     frames_in: u64,
@@ -121,6 +123,7 @@ impl Ledger {
                 head_since: Some(now),
                 greeted: false,
                 last_stream: 0,
+                last_whole: 0,
                 passed: 0,
                 frames_in: 0,
                 frames_out: 0,
@@ -136,7 +139,7 @@ impl Ledger {
         let accounts = &mut self.accounts;
         self.inbound
             .scan(bytes, |found| accounts.received(found, now))?;
-        accounts.passed = accounts.last_stream;
+        accounts.passed = accounts.last_whole;
         let in_block = accounts.block.is_some()
             || matches!(
                 self.inbound.open_kind(),
@@ -261,7 +264,9 @@ impl Accounts {
                 self.windows.request_ended(frame.stream);
             }
         }
-        if !frame.has(flag::END_HEADERS) {
+        if frame.has(flag::END_HEADERS) {
+            self.last_whole = self.last_stream;
+        } else {
             self.block = Some(BlockSize {
                 octets: frame.length,
                 frames: 0,
@@ -283,6 +288,7 @@ impl Accounts {
         }
         if ends {
             self.block = None;
+            self.last_whole = self.last_stream;
         }
         Ok(())
     }
@@ -375,6 +381,7 @@ impl Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::defaults;
 
     const PER: Duration = Duration::from_secs(10);
     const REQUEST: &[u8] = b"\x82\x87\x84\x01\x01a";
@@ -383,14 +390,10 @@ mod tests {
         let budget = |count| Budget { count, per: PER };
         let mut ledger = Ledger::new(
             &Limits {
-                connections: 1,
-                request_line: 8192,
-                request_headers: 32768,
-                request_header_count: 100,
-                request_body: None,
                 h2_streams: 8,
                 h2_resets: budget(10),
                 h2_control_frames: budget(20),
+                ..defaults::LIMITS
             },
             start,
         );
@@ -569,6 +572,10 @@ mod tests {
         let mut ledger = ledger(now);
         ledger
             .received(&frame(kind::HEADERS, 5, 7, REQUEST), now)
+            .unwrap();
+        // Not whole, so nothing was done about it.
+        ledger
+            .received(&frame(kind::HEADERS, 1, 9, REQUEST), now)
             .unwrap();
         let fault = H2Fault::Limit(Http2Limit::ClientResets);
         let goaway = frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 7, 0, 0, 0, 0xb]);

@@ -6,15 +6,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use super::activity::{Activity, Due};
-use super::guard::{Guard, Noted};
+use super::guard::Noted;
+use super::h1_answer::{answer_and_close, close};
+use super::h1_framing::{EMPTY_LINES, HeadLimits, Refusal};
+use super::h1_guard::H1Guard;
 use super::h2_guard::{H2Guard, Waiting};
 use super::h2_ledger::H2Fault;
-use super::linger::{Abort, linger};
+use super::outbox::Flusher;
 use crate::config::{Config, Timeouts};
 use crate::deadline::Deadline;
 use crate::drain::Drain;
@@ -28,6 +33,10 @@ pub(super) enum End {
     Closed,
     /// hyper gave up: the peer broke the protocol or the connection.
     Broken,
+    /// hyper has answered a head that cannot be parsed.
+    Malformed,
+    /// The next request is refused, and all before it are answered.
+    Refused(Refusal),
     /// This deadline passed.
     Deadline(&'static str),
     /// An HTTP/2 client went past this limit.
@@ -53,56 +62,85 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// A peer without sign of life is asked for one, and closed without an answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// What a connection that was asked to end may still take, beside its open requests.
-const GOODBYE: Duration = Duration::from_secs(5);
-
-const REQUEST_TIMEOUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// What a connection that was asked to end may still take, beside its open requests: an HTTP/2
+/// client acknowledges GOAWAY within its round trip time, or never.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// hyper's own least buffer.
 const MIN_BUFFER: usize = 8192;
 
-/// Serves HTTP/1.1 until the connection ends.
-pub(super) async fn serve_h1<S>(io: S, service: ProxyService, config: &Config, drain: Drain) -> End
+/// Serves HTTP/1.1 over `io` until the connection ends; `flusher` sends what is written to it.
+pub(super) async fn serve_h1<S>(
+    io: S,
+    flusher: Flusher<TcpStream>,
+    service: ProxyService,
+    config: &Config,
+    drain: Drain,
+) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin + Abort,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let activity = Activity::new(Instant::now());
     let (timeouts, limits) = (&config.timeouts, &config.limits);
+    // The guard is exact; hyper only has to take what it lets through.
+    let head = limits.request_line + limits.request_headers + 2 * (EMPTY_LINES + 2);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         // A backstop: our own timers are closer.
         .header_read_timeout(timeouts.keep_alive + timeouts.request_header)
         .max_headers(limits.request_header_count)
-        .max_header_size(limits.request_line + limits.request_headers)
-        .max_buf_size((limits.request_line + limits.request_headers).max(MIN_BUFFER))
+        .max_header_size(head)
+        .max_buf_size(head.max(MIN_BUFFER))
         .half_close(false);
-    let guard = TokioIo::new(Guard::new(io, activity.clone()));
-    let mut connection = builder.serve_connection(guard, Noted::new(service, activity.clone()));
+    let head = HeadLimits {
+        request_line: limits.request_line,
+        fields: limits.request_headers,
+        count: limits.request_header_count,
+    };
+    let guard = TokioIo::new(H1Guard::new(io, activity.clone(), head));
+    let noted = Noted::new(service.clone(), activity.clone());
+    let mut connection = builder.serve_connection(guard, noted);
     let ended = activity.clone();
-    let mut timers = TimerTable::new(activity, timeouts, true);
+    let mut timers = TimerTable::new(activity, &flusher, timeouts, true);
     let end = timers
         .drive(&mut connection, drain, |connection| {
             Pin::new(connection).graceful_shutdown()
         })
         .await;
-    if end == End::Broken && ended.response_broke() {
+    let io = connection.into_parts().io.into_inner();
+    match end {
         // To an HTTP/1.0 client the end of the connection is the end of the body: it must not look
         // like one that is complete.
-        connection.into_parts().io.into_inner().get_mut().abort();
-    } else if end == End::Deadline("timeouts.request_header") {
-        let mut io = connection.into_parts().io.into_inner();
-        let told = io.get_mut().write_all(REQUEST_TIMEOUT);
-        if matches!(tokio::time::timeout(GOODBYE, told).await, Ok(Ok(()))) {
-            linger(io).await;
+        End::Broken if ended.response_broke() => flusher.abort(),
+        End::Deadline("timeouts.request_header") => {
+            let status = StatusCode::REQUEST_TIMEOUT;
+            service.refused(status, "request_header_timeout");
+            answer_and_close(io, status, "request_header_timeout").await;
         }
+        End::Refused(refusal) => {
+            service.refused(refusal.status(), refusal.reason());
+            answer_and_close(io, refusal.status(), refusal.reason()).await;
+        }
+        End::Malformed => {
+            service.refused(StatusCode::BAD_REQUEST, "malformed");
+            close(io).await;
+        }
+        // An answer that did not wait for all of its request.
+        End::Closed if io.is_unread() => close(io).await,
+        End::Closed | End::Broken | End::Deadline(_) | End::Abuse(_) => {}
     }
     end
 }
 
-/// Serves HTTP/2 until the connection ends.
-pub(super) async fn serve_h2<S>(io: S, service: ProxyService, config: &Config, drain: Drain) -> End
+/// Serves HTTP/2 over `io` until the connection ends; `flusher` sends what is written to it.
+pub(super) async fn serve_h2<S>(
+    io: S,
+    flusher: Flusher<TcpStream>,
+    service: ProxyService,
+    config: &Config,
+    drain: Drain,
+) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -129,10 +167,10 @@ where
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    let guard = H2Guard::new(io, activity.clone(), limits);
+    let guard = H2Guard::new(io, limits);
     let noted = Noted::new(service, activity.clone());
     let mut connection = builder.serve_connection(TokioIo::new(guard.share()), noted);
-    let mut timers = TimerTable::new(activity, timeouts, false);
+    let mut timers = TimerTable::new(activity, &flusher, timeouts, false);
     timers.waiting = Some(&guard);
     let end = timers
         .drive(&mut connection, drain, |connection| {
@@ -153,7 +191,7 @@ where
     if end != End::Closed {
         let (frames_in, frames_out) = guard.frames();
         tracing::trace!(frames_in, frames_out, ?end, "HTTP/2 connection is ended");
-        guard.farewell(fault).await;
+        guard.farewell(fault, &flusher).await;
     }
     end
 }
@@ -161,6 +199,7 @@ where
 /// The timers of one connection: one sleep, moved to whatever is due first.
 struct TimerTable<'a> {
     activity: Arc<Activity>,
+    flusher: &'a Flusher<TcpStream>,
     timeouts: &'a Timeouts,
     /// Whether bytes between requests begin a request head.
     heads: bool,
@@ -173,7 +212,12 @@ struct TimerTable<'a> {
 }
 
 impl<'a> TimerTable<'a> {
-    fn new(activity: Arc<Activity>, timeouts: &'a Timeouts, heads: bool) -> Self {
+    fn new(
+        activity: Arc<Activity>,
+        flusher: &'a Flusher<TcpStream>,
+        timeouts: &'a Timeouts,
+        heads: bool,
+    ) -> Self {
         let now = Instant::now();
         // Up to a tenth earlier, so that connections made together do not end together.
         let spread = timeouts.connection_max_age / 10;
@@ -182,6 +226,7 @@ impl<'a> TimerTable<'a> {
         let sleep = Deadline::new("timeouts", max_age);
         Self {
             activity,
+            flusher,
             timeouts,
             heads,
             sleep,
@@ -209,9 +254,28 @@ impl<'a> TimerTable<'a> {
                                 error = &error as &dyn std::error::Error,
                                 "connection ended"
                             );
-                            End::Broken
+                            if error.is_parse() {
+                                End::Malformed
+                            } else {
+                                End::Broken
+                            }
                         }
                     }));
+                }
+                // The end of the poll: all that it wrote goes out at once. Tickets wait for the
+                // answer while there will be one.
+                let all = !self.activity.is_busy();
+                match self.flusher.poll_flush(cx, all) {
+                    Poll::Ready(Ok(())) => {
+                        if let Some(refusal) = self.activity.due_refusal() {
+                            return Poll::Ready(Some(End::Refused(refusal)));
+                        }
+                    }
+                    Poll::Ready(Err(error)) => {
+                        tracing::debug!(%error, "connection broken");
+                        return Poll::Ready(Some(End::Broken));
+                    }
+                    Poll::Pending => {}
                 }
                 if !draining && drained.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(None);
@@ -220,6 +284,13 @@ impl<'a> TimerTable<'a> {
             })
             .await;
             match end {
+                Some(end @ (End::Closed | End::Broken | End::Malformed)) => {
+                    // hyper's last word, where it did not close in order.
+                    let rest = poll_fn(|cx| self.flusher.poll_flush(cx, true));
+                    // Whether it arrives changes nothing: the connection has ended.
+                    let _ = tokio::time::timeout(GOODBYE, rest).await;
+                    return end;
+                }
                 Some(End::Deadline(name)) if self.goodbye.is_some_and(|(own, _)| own == name) => {
                     return End::Closed;
                 }
@@ -241,7 +312,8 @@ impl<'a> TimerTable<'a> {
         ask: fn(&mut C),
     ) -> Poll<End> {
         loop {
-            let due = self.activity.due(self.timeouts, self.heads);
+            let blocked = self.flusher.blocked_since();
+            let due = self.activity.due(self.timeouts, self.heads, blocked);
             let next = self.next(due);
             // A timer that is armed too early is looked at again when it fires; moving it at each
             // request would cost more.

@@ -18,6 +18,8 @@ pub struct BindError {
 
 /// Listens on `address`. An IPv6 wildcard serves IPv4 too (as nginx's `ipv6only=off` and every
 /// other proxy's default); SO_REUSEADDR is set, so that a restart need not wait for TIME_WAIT.
+/// TCP_NODELAY is set, which accepted sockets inherit: flights and the ends of responses are small
+/// writes that must not wait for an ACK.
 ///
 /// # Errors
 /// The system's, with what to do about the usual ones.
@@ -32,6 +34,7 @@ pub fn bind(address: SocketAddr, backlog: u32) -> Result<TcpListener, BindError>
             socket.set_only_v6(!address.ip().is_unspecified())?;
         }
         socket.set_reuse_address(true)?;
+        socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         TcpListener::from_std(socket.into())
@@ -70,5 +73,14 @@ mod tests {
             error.to_string().contains("another socket listens there"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn accepted_sockets_do_not_delay() {
+        let listener = bind(([127, 0, 0, 1], 0).into(), 16).unwrap();
+        let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        assert!(accepted.unwrap().0.nodelay().unwrap());
+        assert!(!client.unwrap().nodelay().unwrap());
     }
 }

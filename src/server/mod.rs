@@ -5,6 +5,11 @@ mod activity;
 mod connection;
 mod guard;
 #[cfg(test)]
+mod h1_agreement;
+mod h1_answer;
+mod h1_framing;
+mod h1_guard;
+#[cfg(test)]
 mod h2_agreement;
 mod h2_frames;
 mod h2_guard;
@@ -13,6 +18,8 @@ mod h2_windows;
 mod http;
 mod linger;
 mod listener;
+mod outbox;
+mod per_ip;
 
 pub use accept::{Acceptor, ConnectionPermits};
 pub use connection::ServerContext;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -58,6 +59,8 @@ pub struct AccessRecord<'a> {
     pub listener: &'a str,
     /// The other end.
     pub peer: Peer,
+    /// The client that the other end, a trusted proxy, speaks for; `None`: the other end itself.
+    pub client: Option<IpAddr>,
     /// The request's method.
     pub method: &'a str,
     /// The effective host, as received.
@@ -116,6 +119,7 @@ struct Line<'a> {
     time: Timestamp,
     listener: &'a str,
     peer: Shown<Peer>,
+    client: Option<IpAddr>,
     method: &'a str,
     host: &'a str,
     path: &'a str,
@@ -147,6 +151,10 @@ impl<'a> From<&'a AccessRecord<'_>> for Line<'a> {
             time: Timestamp(record.time),
             listener: record.listener,
             peer: Shown(record.peer),
+            client: record.client.or_else(|| match record.peer {
+                Peer::Tcp(peer) => Some(peer.ip().to_canonical()),
+                Peer::Unix => None,
+            }),
             method: record.method,
             host: &record.host,
             path: &record.path,
@@ -179,6 +187,9 @@ fn human(line: &mut Vec<u8>, record: &AccessRecord<'_>) -> std::io::Result<()> {
         record.protocol.name(),
         record.peer,
     )?;
+    if let Some(client) = record.client {
+        write!(line, " for {client}")?;
+    }
     if let Some((upstream, server)) = &record.upstream {
         write!(line, " -> {upstream} {server}")?;
     }
@@ -220,6 +231,7 @@ mod tests {
             time: UNIX_EPOCH + Duration::from_secs(1_795_407_045),
             listener: "https",
             peer: Peer::Tcp(([192, 0, 2, 1], 5000).into()),
+            client: None,
             method: "GET",
             host: "example.com".into(),
             path: "/a?b=c".into(),
@@ -246,11 +258,30 @@ mod tests {
             json!({
                 "event": "http.request", "connection": "000000000000001f",
                 "time": "2026-11-23T04:10:45Z", "listener": "https", "peer": "192.0.2.1:5000",
+                "client": "192.0.2.1",
                 "method": "GET", "host": "example.com", "path": "/a?b=c", "protocol": "h2",
                 "status": 200, "route": "example.com/", "upstream": "api",
                 "server": "10.0.0.1:8080", "bytes_in": 12, "bytes_out": 34, "duration_us": 1234,
                 "error": null,
             })
+        );
+    }
+
+    #[test]
+    fn the_client_behind_a_trusted_proxy_is_told() {
+        let record = AccessRecord {
+            client: Some([203, 0, 113, 9].into()),
+            ..record()
+        };
+        let json = log(Style::Json);
+        json.record(&record);
+        assert!(json.writer.take_lines()[0].contains("\"client\":\"203.0.113.9\""));
+        let human = log(Style::Human { colours: false });
+        human.record(&record);
+        let line = &human.writer.take_lines()[0];
+        assert!(
+            line.contains(" 192.0.2.1:5000 for 203.0.113.9 -> "),
+            "{line}"
         );
     }
 

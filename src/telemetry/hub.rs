@@ -14,7 +14,7 @@ use super::ring::HandshakeRing;
 use super::settings::Settings;
 use super::tracing::{self, DaemonLog};
 use super::writer::{LineWriter, Output};
-use crate::config::{Log, LogTarget};
+use crate::config::{Log, LogLevel, LogTarget};
 use crate::report::HandshakeReport;
 
 /// Everything that reports go to; cheap to clone.
@@ -136,6 +136,16 @@ impl TelemetryGuard {
     }
 }
 
+impl TelemetryGuard {
+    /// Lets the daemon's own lines through from another level on, until the next
+    /// [`TelemetryGuard::reconfigure`].
+    pub fn set_level(&self, level: LogLevel) {
+        if let Some(daemon) = &self.daemon {
+            daemon.reconfigure(level, self.settings.load().style);
+        }
+    }
+}
+
 impl Drop for TelemetryGuard {
     fn drop(&mut self) {
         self.writer.close(CLOSE_DEADLINE);
@@ -157,7 +167,7 @@ fn open(target: &LogTarget) -> Result<Output, LogError> {
 mod tests {
     use super::super::sample;
     use super::*;
-    use crate::config::{HandshakeEvents, LogFormat, LogLevel};
+    use crate::config::{HandshakeEvents, LogFormat};
 
     #[test]
     fn a_reload_reopens_the_log_and_closing_writes_what_waits() {

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::exposition::{Exposition, Format, Kind};
+use super::key_log_metrics::{self, KeyLogMetrics};
+use super::limit_metrics::{Limit, LimitRefusals};
 use super::listener_metrics::{self, HandshakeTotals, ListenerMetrics};
 use super::request_metrics::{self, RequestMetrics};
 use super::stream::Dropped;
@@ -19,6 +21,8 @@ pub struct Metrics {
     handles: Mutex<Handles>,
     reloads_ok: AtomicU64,
     reloads_failed: AtomicU64,
+    limit_refusals: LimitRefusals,
+    key_log: Arc<KeyLogMetrics>,
     pub(super) dropped: Arc<Dropped>,
 }
 
@@ -77,6 +81,16 @@ impl Metrics {
         self.handles().limits.insert(limit, value);
     }
 
+    /// `limit_refusals_total{limit}` +1.
+    pub fn limit_refused(&self, limit: Limit) {
+        self.limit_refusals.add(limit);
+    }
+
+    /// Forgets the configured value of a limit, which is unlimited now.
+    pub fn unlimited(&self, limit: &str) {
+        self.handles().limits.remove(limit);
+    }
+
     /// `tls_certificate_not_after_timestamp_seconds{certificate}`.
     pub fn certificate_not_after(&self, certificate: &str, unix_seconds: i64) {
         self.handles()
@@ -94,6 +108,12 @@ impl Metrics {
     /// policy that has one.
     pub fn ticket_keys(&self, made: BTreeMap<Arc<str>, SystemTime>) {
         self.handles().ticket_keys = made;
+    }
+
+    /// The key log's metrics.
+    #[must_use]
+    pub fn key_log(&self) -> Arc<KeyLogMetrics> {
+        self.key_log.clone()
     }
 
     /// `config_reloads_total{result}`.
@@ -168,6 +188,7 @@ impl Metrics {
                 family.sample(&[("limit", limit)], value);
             }
         });
+        self.limit_refusals.write(out);
         out.family(
             "tls_certificate_not_after_timestamp_seconds",
             Kind::Gauge,
@@ -178,6 +199,7 @@ impl Metrics {
                 }
             },
         );
+        key_log_metrics::write(out, &self.key_log);
         let now = SystemTime::now();
         out.family(
             "tls_ticket_key_age_seconds",
@@ -280,6 +302,9 @@ mod tests {
             r#"handfast_upstream_failures_total{upstream="api",reason="upstream_connect"}"#,
             r#"handfast_config_reloads_total{result="failed"}"#,
             r#"handfast_log_events_dropped_total{stream="daemon"}"#,
+            "handfast_tls_key_log_active",
+            "handfast_tls_key_log_lines_dropped_total",
+            "handfast_tls_key_log_sessions_total",
         ] {
             assert_eq!(samples.get(series), Some(&0.0), "{series}");
         }

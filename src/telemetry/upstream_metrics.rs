@@ -16,7 +16,9 @@ const CONNECTIONS: usize = 0;
 const RETRIES: usize = 1;
 const REQUESTS_NEW: usize = 2;
 const REQUESTS_REUSED: usize = 3;
-const FAILURES: usize = 4;
+const HANDSHAKES_FULL: usize = 4;
+const HANDSHAKES_RESUMED: usize = 5;
+const FAILURES: usize = 6;
 const FIRST_BYTE: usize = FAILURES + UpstreamFailure::ALL.len();
 const CONNECT: usize = FIRST_BYTE + HTTP.counters();
 const COUNTERS: usize = CONNECT + HTTP.counters();
@@ -40,7 +42,17 @@ impl UpstreamMetrics {
         FIRST_BYTE_TIME.observe(self.counters.lane(), wait);
     }
 
-    /// A connection was made in this time.
+    /// A TLS handshake succeeded.
+    pub fn handshake(&self, resumed: bool) {
+        let counter = if resumed {
+            HANDSHAKES_RESUMED
+        } else {
+            HANDSHAKES_FULL
+        };
+        self.counters.lane().add(counter, 1);
+    }
+
+    /// A connection was made in this time, TLS handshake included.
     pub fn connected(&self, wait: Duration) {
         CONNECT_TIME.observe(self.counters.lane(), wait);
     }
@@ -81,8 +93,12 @@ pub enum UpstreamFailure {
     Resolve,
     /// TCP connect was refused or unreachable.
     Connect,
-    /// TCP connect took longer than `timeouts.connect`.
+    /// TCP connect and TLS handshake took longer than `timeouts.connect`.
     ConnectTimeout,
+    /// The TLS handshake failed, or TLS itself later, before the head of the response.
+    Tls,
+    /// The server's certificate is not accepted.
+    TlsVerify,
     /// The pool stayed full for `pool.wait`.
     PoolFull,
     /// The server closed or reset before the head of the response.
@@ -99,10 +115,12 @@ pub enum UpstreamFailure {
 
 impl UpstreamFailure {
     /// Every failure.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Resolve,
         Self::Connect,
         Self::ConnectTimeout,
+        Self::Tls,
+        Self::TlsVerify,
         Self::PoolFull,
         Self::Closed,
         Self::FirstByteTimeout,
@@ -118,6 +136,8 @@ impl UpstreamFailure {
             Self::Resolve => "upstream_resolve",
             Self::Connect => "upstream_connect",
             Self::ConnectTimeout => "upstream_connect_timeout",
+            Self::Tls => "upstream_tls",
+            Self::TlsVerify => "upstream_tls_verify",
             Self::PoolFull => "upstream_pool_full",
             Self::Closed => "upstream_closed",
             Self::FirstByteTimeout => "upstream_first_byte_timeout",
@@ -154,6 +174,20 @@ pub(super) fn write(out: &mut Exposition, upstreams: &[(&str, &UpstreamMetrics)]
         },
     );
     out.family(
+        "upstream_tls_handshakes",
+        Kind::Counter,
+        "TLS handshakes with an upstream's servers that succeeded.",
+        |family| {
+            for (name, upstream) in upstreams {
+                for (kind, counter) in [("full", HANDSHAKES_FULL), ("resumed", HANDSHAKES_RESUMED)]
+                {
+                    let labels = [("upstream", *name), ("kind", kind)];
+                    family.sample(&labels, upstream.counters.sum(counter));
+                }
+            }
+        },
+    );
+    out.family(
         "upstream_retries",
         Kind::Counter,
         "Requests sent again on another connection.",
@@ -184,7 +218,7 @@ pub(super) fn write(out: &mut Exposition, upstreams: &[(&str, &UpstreamMetrics)]
         ),
         (
             "upstream_connect_seconds",
-            "Time to make a connection to an upstream's server.",
+            "Time to make a connection to an upstream's server, TLS handshake included.",
             &CONNECT_TIME,
         ),
     ] {

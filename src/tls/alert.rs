@@ -8,6 +8,8 @@ pub(super) const HANDSHAKE_FAILURE: u8 = 40;
 pub(super) const DECODE_ERROR: u8 = 50;
 /// `protocol_version`
 pub(super) const PROTOCOL_VERSION: u8 = 70;
+/// `internal_error`
+pub(super) const INTERNAL_ERROR: u8 = 80;
 /// `inappropriate_fallback`
 pub(super) const INAPPROPRIATE_FALLBACK: u8 = 86;
 /// `user_canceled`
@@ -22,6 +24,9 @@ pub(super) const CERTIFICATE_REQUIRED: u8 = 116;
 pub(super) const fn fatal(code: u8) -> [u8; 7] {
     [21, 3, 3, 0, 2, 2, code]
 }
+
+/// What a connection is closed with that is not served at all: `internal_error`.
+pub const REFUSAL: [u8; 7] = fatal(INTERNAL_ERROR);
 
 /// The name of an alert in the registry.
 #[must_use]

@@ -15,6 +15,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::chain::{Chain, ChainError};
 use super::hooks::TimedKey;
 use super::ocsp::{self, OcspError};
+use super::provider::client_provider;
 use crate::config::{CertificatePair, CertificateType, CipherSuite, PemSource};
 use crate::host::HostPattern;
 use crate::pem::{self, PemError};
@@ -153,6 +154,7 @@ impl LoadedCertificate {
             };
             Chain::check_key(&der).map_err(useless)?;
             let mut certified = certified(der, pair, &provider)?;
+            certified.key = Arc::new(TimedKey(certified.key));
             let chain = Chain::read(&certified.cert, SystemTime::now()).map_err(useless)?;
             certified.ocsp = load_ocsp(pair, &chain)?;
             loaded.pairs.push(Arc::new(certified));
@@ -334,7 +336,7 @@ fn certified(
             key: path(&pair.key),
             source,
         })?;
-    let mut certified = CertifiedKey::new(chain, key);
+    let certified = CertifiedKey::new(chain, key);
     // A key that cannot tell its public half is taken at its word, as rustls does.
     if let Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) =
         certified.keys_match()
@@ -349,8 +351,20 @@ fn certified(
             None => CertificateError::KeyMismatch { chain, key },
         });
     }
-    certified.key = Arc::new(TimedKey(certified.key));
     Ok(certified)
+}
+
+/// Loads `pair`, to be shown to a server, and checks the key against the chain.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn load_client_certificate(pair: &CertificatePair) -> Result<CertifiedKey, CertificateError> {
+    let der = load_chain(&pair.chain)?;
+    Chain::check_key(&der).map_err(|source| CertificateError::Chain {
+        path: path(&pair.chain),
+        source,
+    })?;
+    certified(der, pair, &client_provider())
 }
 
 /// Where in its chain the certificate of a key stands, from 1.

@@ -474,7 +474,7 @@ mod tests {
             let name = ServerName::try_from("localhost").unwrap();
             let (report, _) = tokio::join!(
                 async {
-                    let admission = crate::tls::Admission::new(1);
+                    let admission = crate::tls::Admission::new(1, 16);
                     match accept(ours, &incoming, &sites, &metrics, &admission).await {
                         Ok(mut established) => {
                             assert!(established.client_certificate.is_some());

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::key_log::CaptureId;
 use super::work::{self, SessionContext, SessionFacts};
 use crate::report::{Part, Parts, Phase, PhaseKind, Phases};
 
@@ -54,6 +55,11 @@ impl Clock {
     /// The client said in its ClientHello whether it takes tickets in TLS 1.2.
     pub(super) const fn client_takes_tickets(&mut self, takes: bool) {
         self.session.takes_tickets = takes;
+    }
+
+    /// Secrets go to this capture of the key log, if to any.
+    pub(super) const fn log_keys(&mut self, capture: Option<CaptureId>) {
+        self.session.capture = capture;
     }
 
     /// What the ticketer and the session store saw.

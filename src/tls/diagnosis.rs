@@ -107,6 +107,21 @@ pub(super) fn no_shared_version(hello: &ClientHello, policy: &Policy) -> Failure
     }
 }
 
+/// The failure of a handshake that is refused because too many compute or wait.
+///
+/// The alert is internal_error, "unrelated to the peer or the correctness of the protocol" (RFC
+/// 8446 section 6.2): clients take it as final for this connection, while on handshake_failure and
+/// protocol_version some come back at once with another offer.
+pub(super) fn overload() -> Failure {
+    Failure {
+        class: FailureClass::RefusedOverload,
+        phase: Phase::Admission,
+        side: Side::Server,
+        alert: Some(alert::INTERNAL_ERROR),
+        diagnosis: "as many handshakes as limits.handshakes compute or wait already".into(),
+    }
+}
+
 /// The failure of a client whose server name is not served.
 pub(super) fn no_such_name(hello: &ClientHello) -> Failure {
     let (class, diagnosis) = match (hello.name(), &hello.server_name) {

@@ -5,25 +5,25 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::rustls::{self, ServerConnection};
 use tokio_rustls::server::TlsStream;
 
-use super::admission::{Admission, Slot};
+use super::admission::{self, Admission, Class, Overload, Slot};
 use super::alert;
 use super::diagnosis::{self, Scene};
+use super::first_flight::Assembly;
 use super::first_flight::{FirstFlight, looks_like_http};
 use super::hello::ClientHello;
+use super::offer::Offer;
 use super::policy::TlsPolicy;
-use super::record::{EarlyData, FirstRequest, RecordIo};
+use super::record::{EarlyData, FirstRequest, Readmission, RecordIo, Transport};
 use super::sites::{Choice, Site, Sites};
 use super::work::{SessionFacts, Verdict};
 use crate::config::{Alpn, CipherSuite, FalseStartMode, Group};
@@ -88,10 +88,10 @@ pub async fn accept<S>(
     incoming: &Incoming,
     sites: &Sites,
     metrics: &Arc<ListenerMetrics>,
-    admission: &Admission,
+    admission: &Arc<Admission>,
 ) -> Result<Established<S>, Box<Refused<S>>>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     let at = incoming.accepted + sites.policy().spec().handshake_timeout;
     let deadline = Deadline::new("handshake_timeout", at);
@@ -198,20 +198,31 @@ where
             .as_ref()
             .is_some_and(|hello| hello.takes_tickets);
         handshake.clock.client_takes_tickets(takes_tickets);
+        let capture = site.policy().key_log().capture_of(incoming.peer);
+        handshake.clock.log_keys(capture);
         handshake
             .transcript
             .expect_client_certificate(site.policy().clients().is_some());
     }
-    let Some(slot) = slot(&mut start.io, admission).await else {
-        return Err(facts.broken(start.io, &io::ErrorKind::TimedOut.into()));
+    let class = || match site.policy().resumes(version, Offer::read(&message)) {
+        true => Class::Resumption,
+        false => Class::Full,
     };
+    let slot = match slot(&mut start.io, admission, class).await {
+        Ok(slot) => slot,
+        Err(Unadmitted::Overload) => {
+            return Err(facts.refuse(start.io, diagnosis::overload()).await);
+        }
+        Err(Unadmitted::Broken(error)) => return Err(facts.broken(start.io, &error)),
+    };
+    drop(message);
     if let Some(handshake) = start.io.handshake() {
         handshake.begin_server_flight();
     }
     let established = start
         .into_stream(site.config(version).clone())
         .into_fallible();
-    match slot.drive(established).await {
+    match admission::drive(slot, established).await {
         Ok(mut stream) => {
             if let Err(error) = verify_resumed(&mut stream, &site) {
                 return Err(facts.refuse_resumed(stream, error).await);
@@ -256,21 +267,50 @@ where
                 // Nothing of ours is encrypted yet, so neither is the alert.
                 return Err(facts.refuse(io, diagnosis::false_start()).await);
             }
+            if is_overload(&error) {
+                return Err(facts.refuse(io, diagnosis::overload()).await);
+            }
             Err(facts.broken(io, &error))
         }
     }
 }
 
-/// Waits for a crypto slot; `None` when the handshake's deadline passes first.
-async fn slot<'a, S>(io: &mut RecordIo<S>, admission: &'a Admission) -> Option<Slot<'a>> {
-    let handshake = io.handshake()?;
-    handshake.clock.enter(Phase::Admission, Instant::now());
-    let mut slot = pin!(admission.slot());
-    poll_fn(|cx| match slot.as_mut().poll(cx) {
-        Poll::Ready(slot) => Poll::Ready(slot),
-        Poll::Pending => handshake.deadline.poll_elapsed(cx).map(|()| None),
+/// Why a handshake does not get to computing.
+enum Unadmitted {
+    /// Too many do or wait already.
+    Overload,
+    /// The deadline passed, or the client left.
+    Broken(io::Error),
+}
+
+/// Waits for a crypto slot. Whoever is retried asks again, in the same class.
+async fn slot<S: Transport>(
+    io: &mut RecordIo<S>,
+    admission: &Arc<Admission>,
+    class: impl FnOnce() -> Class,
+) -> Result<Slot, Unadmitted> {
+    let mut asked = Class::Full;
+    let place = admission.enter(|| {
+        asked = class();
+        asked
+    });
+    if let Some(handshake) = io.handshake() {
+        handshake.clock.enter(Phase::Admission, Instant::now());
+    }
+    let mut place = place.map_err(|Overload| Unadmitted::Overload)?;
+    let admitted = poll_fn(|cx| io.poll_admitted(&mut place, cx)).await;
+    if let Some(handshake) = io.handshake() {
+        let again = Readmission::Ask(admission.clone(), asked, Assembly::default());
+        handshake.readmission = again;
+    }
+    admitted.map_err(|error| match is_overload(&error) {
+        true => Unadmitted::Overload,
+        false => Unadmitted::Broken(error),
     })
-    .await
+}
+
+fn is_overload(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Overload>())
 }
 
 /// What is known so far.
@@ -307,7 +347,7 @@ impl Facts<'_> {
     /// We refuse, with the alert of `failure`.
     async fn refuse<S>(&self, mut io: RecordIo<S>, failure: Failure) -> Box<Refused<S>>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Transport,
     {
         let mut told = false;
         if let Some(code) = failure.alert {
@@ -324,7 +364,7 @@ impl Facts<'_> {
         error: rustls::Error,
     ) -> Box<Refused<S>>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Transport,
     {
         let error = io::Error::new(io::ErrorKind::InvalidData, error);
         let (io, connection) = stream.get_mut();
@@ -502,7 +542,7 @@ fn verify_resumed<S>(
 /// Says what the client sent instead of TLS.
 async fn not_tls<S>(facts: &Facts<'_>, mut io: RecordIo<S>, bytes: &[u8]) -> Box<Refused<S>>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     if looks_like_http(bytes) {
         let text = "an HTTP request without TLS came to the TLS port".into();
@@ -649,7 +689,7 @@ mod tests {
                 &incoming(),
                 &self.sites,
                 &self.metrics,
-                &Admission::new(1),
+                &Admission::new(1, 16),
             )
             .await?;
             established.stream.write_all(b"hello").await.unwrap();
@@ -916,5 +956,157 @@ mod tests {
         let (class, answer) = answer_to(&[22, 3, 1, 0, 5, 1, 0, 0, 1, 3]).await;
         assert_eq!(class, FailureClass::Malformed);
         assert_eq!(answer, alert::fatal(50));
+    }
+
+    /// What comes from a server until it closes.
+    async fn read_all(mut io: DuplexStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        io.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    fn hello(client: &TlsConnector) -> rustls::ClientConnection {
+        let name = ClientSideName::try_from("localhost").unwrap();
+        rustls::ClientConnection::new(client.config().clone(), name).unwrap()
+    }
+
+    fn assert_overload(result: Result<Established<DuplexStream>, Box<Refused<DuplexStream>>>) {
+        let report = result.unwrap_err().report;
+        let Outcome::Failed(failure) = &report.outcome else {
+            panic!("{report:?}");
+        };
+        assert_eq!(failure.class, FailureClass::RefusedOverload);
+        assert_eq!(failure.phase, Phase::Admission);
+        assert_eq!((failure.side, failure.alert), (Side::Server, Some(80)));
+        assert_exact(&report);
+    }
+
+    #[tokio::test]
+    async fn too_many_handshakes_are_refused() {
+        let rig = Rig::new(|_| {});
+        let admission = Admission::new(1, 1);
+        let slot = admission.try_slot().unwrap();
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let mut bytes = Vec::new();
+        hello(&rig.client(&TLS13, false))
+            .write_tls(&mut bytes)
+            .unwrap();
+        theirs.write_all(&bytes).await.unwrap();
+        let result = accept(ours, &incoming(), &rig.sites, &rig.metrics, &admission).await;
+        assert_overload(result);
+        assert_eq!(read_all(theirs).await, alert::REFUSAL);
+        drop(slot);
+        assert!(admission.try_slot().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_leaves_the_queue_costs_nothing() {
+        let rig = Rig::new(|_| {});
+        let admission = Admission::new(1, 2);
+        let slot = admission.try_slot().unwrap();
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let mut bytes = Vec::new();
+        hello(&rig.client(&TLS13, false))
+            .write_tls(&mut bytes)
+            .unwrap();
+        theirs.write_all(&bytes).await.unwrap();
+        let incoming = incoming();
+        let accepted = accept(ours, &incoming, &rig.sites, &rig.metrics, &admission);
+        let (result, ()) = tokio::join!(accepted, async {
+            tokio::task::yield_now().await;
+            drop(theirs);
+        });
+        let report = result.unwrap_err().report;
+        let Outcome::Failed(failure) = &report.outcome else {
+            panic!("{report:?}");
+        };
+        assert_eq!(failure.class, FailureClass::ClientClosed);
+        assert_eq!(failure.phase, Phase::Admission);
+        assert_eq!(report.phases.nanos(Phase::ServerFlight), 0);
+        drop(slot);
+    }
+
+    #[tokio::test]
+    async fn a_retried_hello_asks_again() {
+        let rig = Rig::new(|_| {});
+        for split in [false, true] {
+            let admission = Admission::new(1, 1);
+            let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+            let incoming = incoming();
+            let accepted = accept(ours, &incoming, &rig.sites, &rig.metrics, &admission);
+            let (result, slot) = tokio::join!(accepted, async {
+                let mut client = hello(&rig.client(&TLS13, true));
+                let mut bytes = Vec::new();
+                client.write_tls(&mut bytes).unwrap();
+                theirs.write_all(&bytes).await.unwrap();
+                let mut chunk = [0; 4096];
+                while !client.wants_write() {
+                    let count = theirs.read(&mut chunk).await.unwrap();
+                    client.read_tls(&mut &chunk[..count]).unwrap();
+                    client.process_new_packets().unwrap();
+                }
+                // Nothing of ours is held while the client is awaited.
+                let slot = loop {
+                    match admission.try_slot() {
+                        Some(slot) => break slot,
+                        None => tokio::task::yield_now().await,
+                    }
+                };
+                bytes.clear();
+                client.write_tls(&mut bytes).unwrap();
+                let first = if split { bytes.len() - 10 } else { bytes.len() };
+                theirs.write_all(&bytes[..first]).await.unwrap();
+                tokio::task::yield_now().await;
+                theirs.write_all(&bytes[first..]).await.unwrap();
+                slot
+            });
+            assert_overload(result);
+            assert_eq!(read_all(theirs).await, alert::REFUSAL);
+            drop(slot);
+            assert!(admission.try_slot().is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn sessions_are_opened_before_they_count() {
+        for mode in [
+            ResumptionMode::Tickets(TicketKeys::Rotated(Duration::from_secs(60))),
+            ResumptionMode::Cache,
+        ] {
+            let rig = Rig::new(|policy| policy.resumption.mode = mode.clone());
+            let policy = rig.sites.policy();
+            for (version, number) in [
+                (&TLS12, ProtocolVersion::Tls12),
+                (&TLS13, ProtocolVersion::Tls13),
+            ] {
+                let client = rig.client(version, false);
+                rig.handshake(&client, "localhost").await;
+                // The client's own copy of a ticket of TLS 1.3 goes with this offer.
+                let mut record = Vec::new();
+                hello(&client).write_tls(&mut record).unwrap();
+                let message = &record[5..];
+                let offer = Offer::read(message).unwrap();
+                for _ in 0..2 {
+                    assert!(policy.resumes(number, Some(offer)), "{mode:?} {number:?}");
+                }
+                let mut forged = message.to_vec();
+                for secret in [offer.id()]
+                    .into_iter()
+                    .chain(offer.ticket())
+                    .chain(offer.identities())
+                {
+                    if let Some(last) = secret.len().checked_sub(1) {
+                        let start = secret.as_ptr().addr() - message.as_ptr().addr();
+                        forged[start + last] ^= 1;
+                    }
+                }
+                assert!(
+                    !policy.resumes(number, Offer::read(&forged)),
+                    "{mode:?} {number:?}"
+                );
+                let resumed = rig.handshake(&client, "localhost").await;
+                assert_eq!(resumed.resumption, Resumption::Hit, "{mode:?} {number:?}");
+            }
+        }
     }
 }

@@ -15,7 +15,10 @@ mod handshake;
 mod hello;
 mod hooks;
 mod key_directory;
+mod key_log;
+mod key_log_writer;
 mod ocsp;
+mod offer;
 mod policy;
 mod provider;
 mod record;
@@ -31,17 +34,21 @@ mod wire;
 mod work;
 
 pub use admission::Admission;
-pub use certificates::{CertificateError, CertificateWarning, LoadedCertificate};
+pub use alert::REFUSAL;
+pub use certificates::{
+    CertificateError, CertificateWarning, LoadedCertificate, load_client_certificate,
+};
 pub use chain::ChainError;
 pub use client_auth::{ClientAuthError, ClientVerifier};
 pub use client_identity::{ClientIdentity, IdentityError};
 pub use handshake::{Established, Incoming, Refused, accept};
 pub use hello::{ClientHello, HelloError, ServerName, is_grease};
 pub use key_directory::{KeyDirectoryError, add_ticket_key, rotate_ticket_keys};
+pub use key_log::{KeyLog, KeyLogError, KeyLogRequest, KeyLogStatus};
 pub use ocsp::OcspError;
 pub use policy::{PolicyError, TlsPolicy};
-pub use provider::{provider, warm_up};
-pub use record::RecordIo;
+pub use provider::{client_provider, provider, warm_up};
+pub use record::{RecordIo, Transport};
 pub use scope::Scope;
 pub use sites::{Site, Sites};
 pub use ticket_key::KeyMaterialError;

@@ -10,6 +10,8 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::certificates::{LoadedCertificate, PairResolver};
 use super::client_auth::{ClientAuthError, ClientVerifier};
+use super::key_log::KeyLog;
+use super::offer::Offer;
 use super::provider::provider;
 use super::resumption::Sessions;
 use super::scope::Scope;
@@ -29,6 +31,7 @@ pub struct TlsPolicy {
     provider: Arc<CryptoProvider>,
     sessions: Arc<Sessions>,
     clients: Option<Arc<ClientVerifier>>,
+    key_log: Arc<KeyLog>,
 }
 
 /// Why a policy cannot be made ready.
@@ -96,7 +99,19 @@ impl TlsPolicy {
             provider,
             sessions,
             clients,
+            key_log: Arc::default(),
         })
+    }
+
+    /// The same with the process's key log instead of one that never runs.
+    #[must_use]
+    pub fn with_key_log(self, key_log: Arc<KeyLog>) -> Self {
+        Self { key_log, ..self }
+    }
+
+    /// Where secrets go while somebody captures them.
+    pub(super) const fn key_log(&self) -> &Arc<KeyLog> {
+        &self.key_log
     }
 
     /// When the key that seals tickets was made; `None` without tickets.
@@ -109,6 +124,16 @@ impl TlsPolicy {
     /// sessions that are over. Blocks on files; to be called every few seconds.
     pub fn upkeep(&self) {
         self.sessions.upkeep(&self.spec.name);
+    }
+
+    /// Whether a session that a client of `version` offers opens here. Nothing is consumed or noted;
+    /// rustls looks for itself later, at what was said with the session too.
+    pub(super) fn resumes(&self, version: ProtocolVersion, offer: Option<Offer<'_>>) -> bool {
+        let permitted = self
+            .clients
+            .as_ref()
+            .is_none_or(|clients| clients.resumes());
+        permitted && offer.is_some_and(|offer| self.sessions.know(version, &offer))
     }
 
     /// The policy's spec.
@@ -146,6 +171,7 @@ impl TlsPolicy {
             provider: self.provider.clone(),
             sessions: self.sessions.clone(),
             clients: Some(Arc::new(clients)),
+            key_log: self.key_log.clone(),
         }
     }
 
@@ -186,6 +212,8 @@ impl TlsPolicy {
             .iter()
             .map(|protocol| protocol.name().as_bytes().to_vec())
             .collect();
+        // Never rustls's `KeyLogFile`, which SSLKEYLOGFILE would switch on for everybody.
+        config.key_log = self.key_log.clone();
         // The order of `cipher_suites` is the server's.
         config.ignore_client_order = true;
         if self.clients.as_ref().is_none_or(|it| it.resumes()) {

@@ -38,6 +38,16 @@ pub fn provider(suites: &[&CipherSuite], groups: &[&Group]) -> Arc<CryptoProvide
     })
 }
 
+/// A provider for connections that we make: all of aws-lc-rs's defaults, and without the clocks of
+/// the handshakes that we answer.
+#[must_use]
+pub fn client_provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER
+        .get_or_init(|| aws_lc_rs::default_provider().into())
+        .clone()
+}
+
 /// Draws the process's first random bytes.
 ///
 /// aws-lc gathers jitter entropy for about 50 ms at the first draw of a process; without this it

@@ -14,12 +14,24 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::admission::{self, Admission, Class, Place, Slot};
 use super::clock::Clock;
 use super::first_flight::{Assembly, FirstFlight, MAX_RECORD};
 use super::transcript::Transcript;
 use crate::deadline::Deadline;
-use crate::report::{HandshakeKind, Phase};
+use crate::report::{HandshakeKind, Phase, ProtocolVersion};
 use crate::telemetry::ListenerMetrics;
+
+/// A stream that a handshake can be made over.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// What is written from now on ends the handshake and nobody waits for it (the tickets of TLS
+    /// 1.3): a stream that gathers writes may keep it until there is more to send. By default
+    /// nothing is kept.
+    fn defer(&mut self) {}
+}
+
+impl Transport for tokio::net::TcpStream {}
+impl Transport for tokio::io::DuplexStream {}
 
 /// A stream that knows TLS records.
 #[derive(Debug)]
@@ -41,6 +53,7 @@ pub(super) struct Handshake {
     pub(super) transcript: Transcript,
     pub(super) deadline: Deadline,
     pub(super) early_data: EarlyData,
+    pub(super) readmission: Readmission,
     stage: Stage,
     inbox: Inbox,
     /// The kernel did not take all of our flight yet.
@@ -87,6 +100,18 @@ pub(super) enum EarlyData {
     Refused,
 }
 
+/// How a ClientHello is admitted that follows a HelloRetryRequest.
+#[derive(Debug, Default)]
+pub(super) enum Readmission {
+    /// None is expected.
+    #[default]
+    None,
+    /// It asks once it is whole, and as the first one did: a round trip was spent on it.
+    Ask(Arc<Admission>, Class, Assembly),
+    /// It is here and waits.
+    Waiting(Place),
+}
+
 /// How far the handshake is, as far as waits and writes need to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -114,6 +139,8 @@ struct Inbox {
     record_left: usize,
     /// The peer has closed its side.
     eof: bool,
+    /// Something came while the handshake waited for admission.
+    watched: bool,
 }
 
 /// The most that is read ahead: a ClientHello of 64 KiB in records, and one record more.
@@ -133,12 +160,14 @@ impl<S> RecordIo<S> {
                 transcript: Transcript::new(accepted),
                 deadline,
                 early_data: EarlyData::Accept,
+                readmission: Readmission::None,
                 stage: Stage::ClientHello,
                 inbox: Inbox {
                     bytes: Vec::new(),
                     head: 0,
                     record_left: 0,
                     eof: false,
+                    watched: false,
                 },
                 write_blocked: false,
             })),
@@ -158,6 +187,26 @@ impl<S> RecordIo<S> {
     /// The stream below, without what was read ahead.
     pub(super) fn into_inner(self) -> S {
         self.io
+    }
+
+    /// Waits for the slot of `place` (phase [`Phase::Admission`]), and watches that the client is
+    /// still there.
+    ///
+    /// # Errors
+    /// The deadline has passed, the client has closed or broken the connection, or the place was
+    /// taken away ([`admission::Overload`]).
+    pub(super) fn poll_admitted(
+        &mut self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Slot>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let Life::Handshake(handshake) = &mut self.life else {
+            return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+        };
+        handshake.poll_admitted(place, &mut self.io, cx)
     }
 
     /// The handshake's state, until [`RecordIo::finish`].
@@ -274,7 +323,8 @@ impl Handshake {
         }
         loop {
             self.watch_early_data()?;
-            if self.hand_out(out, now) {
+            let admitted = self.stage != Stage::Retry || ready!(self.poll_readmitted(io, cx))?;
+            if admitted && self.hand_out(out, now) {
                 return Poll::Ready(Ok(()));
             }
             self.clock.enter(self.wait_phase(), now);
@@ -287,6 +337,67 @@ impl Handshake {
                 self.clock.enter(Phase::ClientFlightRead, now);
                 self.stage = Stage::ClientFlight;
             }
+        }
+    }
+
+    /// See [`RecordIo::poll_admitted`].
+    fn poll_admitted<S: AsyncRead + Unpin>(
+        &mut self,
+        place: &mut Place,
+        io: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Slot>> {
+        if let Poll::Ready(ruling) = place.poll_slot(cx) {
+            return Poll::Ready(ruling.map_err(io::Error::other));
+        }
+        // The client's next words follow ours, so this is its end, or early data: then it is read
+        // no further. Without news this costs no call to the kernel.
+        let ahead = self.inbox.bytes.len();
+        if ahead < MAX_AHEAD && !self.inbox.watched && ready!(self.fill(io, cx))? {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.inbox.watched = true;
+        self.pending(cx)
+    }
+
+    /// Whether what has come after a HelloRetryRequest may be handed out: a ClientHello once it is
+    /// whole and admitted, anything else at once.
+    fn poll_readmitted<S: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let mut place = match std::mem::take(&mut self.readmission) {
+            Readmission::None => return Poll::Ready(Ok(true)),
+            Readmission::Waiting(place) => place,
+            Readmission::Ask(admission, class, mut assembly) => {
+                let ahead = self.inbox.bytes.get(self.inbox.head..).unwrap_or_default();
+                let flight = assembly.advance(skip_change_cipher_spec(ahead));
+                if !matches!(flight, Some(FirstFlight::ClientHello(_))) {
+                    // An alert, or what rustls refuses.
+                    let other = flight.is_some();
+                    let assembly = if other { Assembly::default() } else { assembly };
+                    self.readmission = Readmission::Ask(admission, class, assembly);
+                    return Poll::Ready(Ok(other));
+                }
+                self.clock.enter(Phase::Admission, Instant::now());
+                self.inbox.watched = false;
+                match admission.enter(|| class) {
+                    Ok(place) => place,
+                    Err(overload) => return Poll::Ready(Err(io::Error::other(overload))),
+                }
+            }
+        };
+        match self.poll_admitted(&mut place, io, cx) {
+            Poll::Pending => {
+                self.readmission = Readmission::Waiting(place);
+                Poll::Pending
+            }
+            Poll::Ready(Ok(slot)) => {
+                admission::hand(slot);
+                Poll::Ready(Ok(true))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
     }
 
@@ -383,6 +494,12 @@ impl Handshake {
         true
     }
 
+    /// Whether what rustls writes now is tickets, or an alert that the connection ends with.
+    fn ends_with_tickets(&self) -> bool {
+        self.stage == Stage::ClientFlight
+            && self.transcript.server().version == Some(ProtocolVersion::Tls13)
+    }
+
     /// rustls writes: its work is done, the kernel's begins.
     fn begin_write(&mut self) {
         self.end_client_flight();
@@ -390,6 +507,16 @@ impl Handshake {
             self.stage = Stage::ServerFlight;
         }
         self.clock.enter(self.write_phase(), Instant::now());
+    }
+}
+
+/// What follows the record that clients send for middleboxes (RFC 8446 appendix D.4).
+fn skip_change_cipher_spec(bytes: &[u8]) -> &[u8] {
+    match bytes {
+        [20, 3, _, 0, 1, 1, rest @ ..] => rest,
+        // It may be on its way.
+        [20, 3, ..] if bytes.len() < 6 => &[],
+        _ => bytes,
     }
 }
 
@@ -448,7 +575,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for RecordIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for RecordIo<S> {
+impl<S: Transport> AsyncWrite for RecordIo<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -467,6 +594,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for RecordIo<S> {
             return Pin::new(&mut this.io).poll_write_vectored(cx, slices);
         };
         handshake.begin_write();
+        if handshake.ends_with_tickets() {
+            this.io.defer();
+        }
         let result = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
         handshake.write_blocked = result.is_pending();
         match result {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls::server::{ProducesTickets, StoresServerSessions};
 
+use super::offer::Offer;
 use super::scope::Scope;
 use super::session_store::{Demand, SessionStore};
 use super::ticket_key::Opened;
@@ -14,7 +15,7 @@ use super::ticket_ring::{TicketKeyError, TicketRing};
 use super::timestamp::Timestamp;
 use super::work::{self, Verdict, note, timed};
 use crate::config::{Resumption, ResumptionMode};
-use crate::report::Part;
+use crate::report::{Part, ProtocolVersion};
 
 /// The ticket keys and the stored sessions of one policy.
 #[derive(Debug)]
@@ -104,17 +105,41 @@ impl Sessions {
         }
     }
 
+    /// Whether a session of `offer` could be resumed: it is opened, with scope and age, and left
+    /// where it is.
+    pub(super) fn know(&self, version: ProtocolVersion, offer: &Offer<'_>) -> bool {
+        let now = Timestamp::now();
+        let ticket = |ticket: &[u8]| {
+            let ring = self.ring.as_ref();
+            ring.is_some_and(|ring| ring.open(ticket, now).is_ok())
+        };
+        let stored = |id: &[u8]| {
+            let demand = self.demand(now);
+            let store = self.store.as_ref();
+            store.is_some_and(|store| store.has(id, &demand))
+        };
+        match version {
+            ProtocolVersion::Tls13 if self.ring.is_some() => offer.identities().any(ticket),
+            ProtocolVersion::Tls13 => offer.identities().any(stored),
+            ProtocolVersion::Tls12 => offer.ticket().is_some_and(ticket) || stored(offer.id()),
+        }
+    }
+
+    const fn demand(&self, now: Timestamp) -> Demand {
+        Demand {
+            scope: self.scope,
+            lifetime: self.spec.lifetime,
+            now,
+        }
+    }
+
     fn look_up(
         &self,
         find: impl FnOnce(&SessionStore, &Demand) -> Result<Opened, Verdict>,
     ) -> Option<Vec<u8>> {
         let store = self.store.as_ref()?;
         let now = Timestamp::now();
-        let demand = Demand {
-            scope: self.scope,
-            lifetime: self.spec.lifetime,
-            now,
-        };
+        let demand = self.demand(now);
         noted(timed(Part::Ticket, || find(store, &demand)), now)
     }
 }

@@ -124,6 +124,16 @@ impl SessionStore {
         session.opened(demand)
     }
 
+    /// Whether a session is here that could be resumed; it stays.
+    pub(super) fn has(&self, id: &[u8], demand: &Demand) -> bool {
+        let Ok(id) = Id::try_from(id) else {
+            return false;
+        };
+        let shard = self.shard(&id);
+        let session = shard.sessions.get(&id);
+        session.is_some_and(|session| session.judge(demand).is_ok())
+    }
+
     /// A session, which is removed: TLS 1.3 uses each once.
     ///
     /// # Errors
@@ -152,13 +162,18 @@ impl SessionStore {
 }
 
 impl Session {
-    fn opened(&self, demand: &Demand) -> Result<Opened, Verdict> {
+    fn judge(&self, demand: &Demand) -> Result<(), Verdict> {
         if self.scope != demand.scope {
             return Err(Verdict::Scope);
         }
         if self.value.is_empty() || demand.now.since(self.issued) >= demand.lifetime {
             return Err(Verdict::Expired);
         }
+        Ok(())
+    }
+
+    fn opened(&self, demand: &Demand) -> Result<Opened, Verdict> {
+        self.judge(demand)?;
         Ok(Opened {
             session: self.value.to_vec(),
             issued: self.issued,

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use super::key_log::CaptureId;
 use super::timestamp::Timestamp;
 use crate::report::{Part, Parts};
 
@@ -59,6 +60,8 @@ pub(super) struct SessionContext {
     pub(super) takes_tickets: bool,
     /// When the full handshake was whose session this one resumes.
     pub(super) began: Option<Timestamp>,
+    /// The capture of the key log that this connection's secrets go to.
+    pub(super) capture: Option<CaptureId>,
 }
 
 impl SessionFacts {
@@ -84,6 +87,7 @@ const NOTHING: Work = Work {
     session: SessionContext {
         takes_tickets: false,
         began: None,
+        capture: None,
     },
     tickets: 0,
 };

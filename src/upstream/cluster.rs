@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use http::{Method, Request, Response};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Candidates, RoundRobin};
+use super::client_tls::ClientTls;
 use super::connect::Connector;
 use super::error::ExchangeError;
 use super::exchange::{Lease, Origin, SendFailure};
@@ -13,6 +14,7 @@ use super::link::Link;
 use super::pool::{Place, Pool};
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
+use super::transport::Transport;
 use crate::config::{Upstream, UpstreamTimeouts};
 use crate::telemetry::UpstreamMetrics;
 
@@ -21,6 +23,8 @@ use crate::telemetry::UpstreamMetrics;
 pub struct Cluster {
     servers: Vec<Server>,
     balance: RoundRobin,
+    /// `None`: plain TCP.
+    tls: Option<ClientTls>,
     timeouts: UpstreamTimeouts,
     metrics: Arc<UpstreamMetrics>,
 }
@@ -41,9 +45,9 @@ enum Wanted {
 }
 
 impl Cluster {
-    /// A cluster with empty pools.
+    /// A cluster with empty pools. `tls` is what `spec.tls` describes, loaded for its servers.
     #[must_use]
-    pub fn new(spec: &Upstream, metrics: Arc<UpstreamMetrics>) -> Self {
+    pub fn new(spec: &Upstream, tls: Option<ClientTls>, metrics: Arc<UpstreamMetrics>) -> Self {
         Self {
             servers: spec
                 .servers
@@ -55,9 +59,16 @@ impl Cluster {
                 })
                 .collect(),
             balance: RoundRobin::new(&spec.servers),
+            tls,
             timeouts: spec.timeouts.clone(),
             metrics,
         }
+    }
+
+    /// How its servers are spoken to over TLS; `None`: plain TCP.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&ClientTls> {
+        self.tls.as_ref()
     }
 
     /// Sends `request` to a server of the cluster and returns the head of its response with the
@@ -132,7 +143,7 @@ impl Cluster {
                 continue;
             };
             *asked = Some(server.label.clone());
-            match self.open(server, place, wanted).await {
+            match self.open(index, place, wanted).await {
                 Ok(lease) => return Ok((index, lease)),
                 Err(error) => failure = self.failed(error),
             }
@@ -145,7 +156,7 @@ impl Cluster {
         let Some(place) = server.pool.place().await else {
             return Err(self.failed(ExchangeError::PoolFull));
         };
-        match self.open(server, place, wanted).await {
+        match self.open(index, place, wanted).await {
             Ok(lease) => Ok((index, lease)),
             Err(error) => Err(self.failed(error)),
         }
@@ -153,10 +164,11 @@ impl Cluster {
 
     async fn open(
         &self,
-        server: &Server,
+        index: usize,
         place: Place,
         wanted: Wanted,
     ) -> Result<Lease, ExchangeError> {
+        let server = &self.servers[index];
         let pool = server.pool.clone();
         match wanted {
             Wanted::Any => {
@@ -167,9 +179,20 @@ impl Cluster {
             Wanted::New => pool.drop_oldest(),
         }
         let started = Instant::now();
-        let tcp = server.connector.connect(self.timeouts.connect).await?;
+        let deadline = started + self.timeouts.connect;
+        let tcp = server.connector.connect(deadline).await?;
+        let transport = match &self.tls {
+            None => Transport::Plain(tcp),
+            Some(tls) => {
+                let handshake = tls.handshake(index, tcp, &self.metrics);
+                let stream = timeout_at(deadline, handshake)
+                    .await
+                    .map_err(|_| ExchangeError::ConnectTimeout)??;
+                Transport::Tls(stream)
+            }
+        };
         self.metrics.connected(started.elapsed());
-        let link = Link::new(tcp, self.metrics.clone())
+        let link = Link::new(transport, self.metrics.clone())
             .await
             .map_err(|error| ExchangeError::Closed(Some(error)))?;
         Ok(Lease::new(link, pool, place, Origin::New))

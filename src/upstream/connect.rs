@@ -40,15 +40,14 @@ impl Connector {
         }
     }
 
-    /// A connection, within `limit` from now, name resolution included. Addresses are tried in
+    /// A connection, before `deadline`, name resolution included. Addresses are tried in
     /// the resolver's order; each may take an equal part of the time that is left, so that one
     /// that drops packets does not use up all of it.
     ///
     /// # Errors
     /// [`ExchangeError::Resolve`], [`ExchangeError::Connect`] or
     /// [`ExchangeError::ConnectTimeout`].
-    pub(super) async fn connect(&self, limit: Duration) -> Result<TcpStream, ExchangeError> {
-        let deadline = Instant::now() + limit;
+    pub(super) async fn connect(&self, deadline: Instant) -> Result<TcpStream, ExchangeError> {
         match &self.address {
             ServerAddress::Ip(address) => connect_in_turn(&[*address], deadline).await,
             ServerAddress::Name(name, port) => {
@@ -171,7 +170,7 @@ mod tests {
         let address = closed.local_addr().unwrap();
         drop(closed);
         let error = Connector::new(&ServerAddress::Ip(address))
-            .connect(LIMIT)
+            .connect(Instant::now() + LIMIT)
             .await
             .unwrap_err();
         assert!(matches!(error, ExchangeError::Connect(_)), "{error:?}");
@@ -183,7 +182,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let connector = Connector::new(&ServerAddress::Name("localhost".into(), port));
-        let stream = connector.connect(LIMIT).await.unwrap();
+        let stream = connector.connect(Instant::now() + LIMIT).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap().port(), port);
         assert!(stream.nodelay().unwrap());
         assert!(connector.known().is_some());
@@ -210,7 +209,7 @@ mod tests {
             addresses: [address].into(),
             stale: Instant::now(),
         });
-        let stream = connector.connect(LIMIT).await.unwrap();
+        let stream = connector.connect(Instant::now() + LIMIT).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
         assert!(connector.known().unwrap().stale > Instant::now());
     }

@@ -14,9 +14,19 @@ pub enum ExchangeError {
     /// TCP connect was refused or the server is unreachable.
     #[error("cannot connect to the upstream server")]
     Connect(#[source] io::Error),
-    /// TCP connect took longer than `timeouts.connect`.
+    /// TCP connect and TLS handshake took longer than `timeouts.connect`.
     #[error("connecting to the upstream server took too long")]
     ConnectTimeout,
+    /// The TLS handshake failed.
+    #[error("the tls handshake with the upstream server failed")]
+    Tls(#[source] io::Error),
+    /// The server's certificate is not accepted.
+    #[error("the upstream server's certificate is not accepted")]
+    TlsVerify(#[source] io::Error),
+    /// The server ended the TLS connection with an alert, or broke its protocol, before the head
+    /// of the response was whole. In TLS 1.3 the refusal of a client certificate comes so late.
+    #[error("the tls connection to the upstream server failed")]
+    TlsEnded(#[source] Option<hyper::Error>),
     /// Every server of the cluster stayed at `pool.max_connections` for `pool.wait`.
     #[error("no upstream connection became free in time")]
     PoolFull,
@@ -45,6 +55,8 @@ impl ExchangeError {
             Self::Resolve(_) => UpstreamFailure::Resolve,
             Self::Connect(_) => UpstreamFailure::Connect,
             Self::ConnectTimeout => UpstreamFailure::ConnectTimeout,
+            Self::Tls(_) | Self::TlsEnded(_) => UpstreamFailure::Tls,
+            Self::TlsVerify(_) => UpstreamFailure::TlsVerify,
             Self::PoolFull => UpstreamFailure::PoolFull,
             Self::Closed(_) => UpstreamFailure::Closed,
             Self::FirstByteTimeout => UpstreamFailure::FirstByteTimeout,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper::ext::on_informational;
 use tokio::time::{Instant, sleep_until};
 
 use super::error::ExchangeError;
@@ -91,11 +92,20 @@ impl Lease {
     /// See [`SendFailure`]. The connection is closed.
     pub(super) async fn send(
         mut self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
         first_byte: Duration,
     ) -> Result<(Response<Incoming>, Self), SendFailure> {
         let method = request.method().clone();
         let upload = request.body().upload();
+        if let Some(upload) = upload.clone()
+            && upload.is_held()
+        {
+            on_informational(&mut request, move |response| {
+                if response.status() == StatusCode::CONTINUE {
+                    upload.wanted();
+                }
+            });
+        }
         let answer = {
             let mut answer = pin!(self.link.send(request));
             let mut deadline = pin!(sleep_until(Instant::now() + first_byte));
@@ -125,6 +135,10 @@ impl Lease {
         };
         match answer {
             Ok(Ok(response)) => {
+                self.link.head_came();
+                if let Some(upload) = &upload {
+                    upload.answered();
+                }
                 let (mut head, body) = response.into_parts();
                 framing::check(&method, head.status, &mut head.headers)
                     .map_err(|error| SendFailure::Final(ExchangeError::BadFraming(error)))?;
@@ -132,25 +146,33 @@ impl Lease {
             }
             Ok(Err(error)) => Err(self.failure(error, upload.as_deref())),
             Err(Silence::Late) => Err(SendFailure::Final(ExchangeError::FirstByteTimeout)),
-            Err(Silence::Ended) => Err(SendFailure::Final(ExchangeError::Closed(None))),
+            Err(Silence::Ended) => Err(SendFailure::Final(self.ended(None))),
         }
     }
 
     fn failure(&self, mut error: SendError, upload: Option<&Upload>) -> SendFailure {
         if let Some(request) = error.take_message() {
-            let error = ExchangeError::Closed(Some(error.into_error()));
+            let error = self.ended(Some(error.into_error()));
             return SendFailure::Unsent(Box::new(request), error);
         }
         if let Some(error) = upload.and_then(Upload::error) {
             return SendFailure::Final(ExchangeError::RequestBody(error));
         }
         let error = error.into_error();
-        if error.is_parse() || error.is_parse_too_large() {
+        if error.is_parse() || error.is_parse_too_large() || self.link.head_is_endless() {
             SendFailure::Final(ExchangeError::BadResponse(error))
         } else if self.link.answered() {
-            SendFailure::Final(ExchangeError::Closed(Some(error)))
+            SendFailure::Final(self.ended(Some(error)))
         } else {
-            SendFailure::Unanswered(ExchangeError::Closed(Some(error)))
+            SendFailure::Unanswered(self.ended(Some(error)))
+        }
+    }
+
+    fn ended(&self, error: Option<hyper::Error>) -> ExchangeError {
+        if self.link.tls_failed() {
+            ExchangeError::TlsEnded(error)
+        } else {
+            ExchangeError::Closed(error)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -13,14 +13,18 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio_rustls::rustls;
 
 use super::request_body::RequestBody;
+use super::transport::Transport;
 use crate::telemetry::UpstreamMetrics;
 
 /// The most that hyper reads ahead of us on a connection: bounds the head of a response and what a
 /// body takes in memory.
 const READ_BUFFER: usize = 64 * 1024;
+
+/// The most that is read before the head of a response is whole, interim responses (1xx) included.
+const HEAD_BUDGET: usize = 4 * READ_BUFFER;
 
 /// hyper's error for a request, with the request where nothing of it was written.
 pub(super) type SendError = TrySendError<Request<RequestBody>>;
@@ -37,23 +41,35 @@ pub(super) struct Link {
 }
 
 /// What the stream under hyper has seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
     /// A byte came since the last [`Link::send`].
     answered: AtomicBool,
+    /// How much may still be read.
+    budget: AtomicUsize,
     /// A write failed: the server closed its side.
     refused: AtomicBool,
+    /// The server sent a TLS alert, or what is no TLS.
+    tls_failed: AtomicBool,
 }
 
 impl Link {
-    /// Speaks HTTP/1.1 on `tcp`. Counts the connection as open until the link is dropped.
+    /// Speaks HTTP/1.1 on `transport`. Counts the connection as open until the link is dropped.
     ///
     /// # Errors
     /// None are known: hyper only allocates here.
-    pub(super) async fn new(tcp: TcpStream, metrics: Arc<UpstreamMetrics>) -> hyper::Result<Self> {
-        let seen = Arc::new(Seen::default());
+    pub(super) async fn new(
+        transport: Transport,
+        metrics: Arc<UpstreamMetrics>,
+    ) -> hyper::Result<Self> {
+        let seen = Arc::new(Seen {
+            answered: AtomicBool::new(false),
+            budget: AtomicUsize::new(HEAD_BUDGET),
+            refused: AtomicBool::new(false),
+            tls_failed: AtomicBool::new(false),
+        });
         let stream = UpstreamStream {
-            tcp,
+            transport,
             seen: seen.clone(),
         };
         let (sender, connection) = http1::Builder::new()
@@ -75,6 +91,7 @@ impl Link {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
         self.seen.answered.store(false, Ordering::Relaxed);
+        self.seen.budget.store(HEAD_BUDGET, Ordering::Relaxed);
         self.sender.try_send_request(request)
     }
 
@@ -104,9 +121,24 @@ impl Link {
             && !self.seen.refused.load(Ordering::Relaxed)
     }
 
+    /// The head of the response is whole: its body may be of any length.
+    pub(super) fn head_came(&self) {
+        self.seen.budget.store(usize::MAX, Ordering::Relaxed);
+    }
+
+    /// Whether the server has sent more than a head may take.
+    pub(super) fn head_is_endless(&self) -> bool {
+        self.seen.budget.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether a byte came since the last [`Link::send`].
     pub(super) fn answered(&self) -> bool {
         self.seen.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was TLS that failed, by an alert or otherwise.
+    pub(super) fn tls_failed(&self) -> bool {
+        self.seen.tls_failed.load(Ordering::Relaxed)
     }
 }
 
@@ -123,7 +155,7 @@ impl Drop for Link {
 /// read side then finds the answer, or the end.
 #[derive(Debug)]
 struct UpstreamStream {
-    tcp: TcpStream,
+    transport: Transport,
     seen: Arc<Seen>,
 }
 
@@ -145,16 +177,29 @@ impl AsyncRead for UpstreamStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let budget = self.seen.budget.load(Ordering::Relaxed);
+        if budget == 0 {
+            return Poll::Ready(Err(ErrorKind::InvalidData.into()));
+        }
         let before = buffer.filled().len();
-        let result = Pin::new(&mut self.tcp).poll_read(cx, buffer);
+        let result = Pin::new(&mut self.transport).poll_read(cx, buffer);
         if let Poll::Ready(Ok(())) = result {
-            if buffer.filled().len() > before {
+            let came = buffer.filled().len() - before;
+            if came > 0 {
                 self.seen.answered.store(true, Ordering::Relaxed);
+                if budget != usize::MAX {
+                    let left = budget.saturating_sub(came);
+                    self.seen.budget.store(left, Ordering::Relaxed);
+                }
             } else if self.seen.refused.load(Ordering::Relaxed) {
                 // The write has eaten the socket's error; a body that ends with the connection
                 // must not look complete.
                 return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
             }
+        } else if let Poll::Ready(Err(error)) = &result
+            && is_tls(error)
+        {
+            self.seen.tls_failed.store(true, Ordering::Relaxed);
         }
         result
     }
@@ -166,7 +211,7 @@ impl AsyncWrite for UpstreamStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        let result = Pin::new(&mut self.transport).poll_write(cx, bytes);
         self.written(result, bytes.len())
     }
 
@@ -175,21 +220,30 @@ impl AsyncWrite for UpstreamStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
+        let result = Pin::new(&mut self.transport).poll_write_vectored(cx, slices);
         self.written(result, slices.iter().map(|slice| slice.len()).sum())
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.transport.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        // TLS may hold back what a write took.
+        let result = Pin::new(&mut self.transport).poll_flush(cx);
+        self.written(result.map_ok(|()| 0), 0).map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
+}
+
+/// Whether it is rustls that failed, and not the connection below it.
+fn is_tls(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 const fn is_closed(kind: ErrorKind) -> bool {

@@ -6,6 +6,7 @@
 //! drops the future or the body closes the connection at once.
 
 mod balance;
+mod client_tls;
 mod cluster;
 mod connect;
 mod error;
@@ -20,7 +21,9 @@ mod request_body;
 mod response_body;
 #[cfg(test)]
 mod tests;
+mod transport;
 
+pub use client_tls::{ClientTls, ClientTlsError};
 pub use cluster::Cluster;
 pub use error::{BodyError, ExchangeError, RequestBodyError};
 pub use request_body::{RequestBody, Upload};

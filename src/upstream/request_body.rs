@@ -1,16 +1,26 @@
 //! The body of a request on its way upstream: bounded, timed and watched.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Sleep, sleep};
 
 use super::error::RequestBodyError;
 use super::idle_timer::IdleTimer;
+
+/// Less than this in `timeouts.request_body_idle` is no progress: a byte now and then would hold
+/// the connection, and one to the upstream server, for ever.
+const LEAST: u64 = 1024;
+/// How long a body that the client holds back is held for the upstream server's word: many servers
+/// never say 100. Clients wait as long by custom.
+const CONTINUE: Duration = Duration::from_secs(1);
 
 /// The body of a request. The connection polls it only when it can take more, so nothing is
 /// buffered beyond hyper's own buffers.
@@ -23,6 +33,10 @@ struct Stream {
     limit: Option<u64>,
     idle: IdleTimer,
     upload: Arc<Upload>,
+    /// Leaves what may pass of the trailers.
+    trailers: fn(&mut HeaderMap),
+    /// While the body is held: when that ends, made at the first poll.
+    held: Option<Pin<Box<Sleep>>>,
 }
 
 /// What is known of a body that another owner holds: how far it is, and how it failed.
@@ -31,6 +45,20 @@ pub struct Upload {
     state: AtomicU8,
     steps: AtomicU64,
     bytes: AtomicU64,
+    permission: AtomicU8,
+}
+
+/// Whether the upstream server wants a body that its client holds back (`Expect: 100-continue`, RFC
+/// 9110 section 10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Permission {
+    /// The client sends anyway, or may.
+    Given = 0,
+    /// The server has not said.
+    Awaited,
+    /// The server answered without it.
+    Refused,
 }
 
 /// Whom an upload waits for.
@@ -58,20 +86,36 @@ impl RequestBody {
         Self(None)
     }
 
-    /// The client's body, of at most `limit` bytes, with at most `idle` between two pieces of it
-    /// while they are waited for. A body that is known to be empty becomes
-    /// [`RequestBody::empty`].
+    /// The client's body, of at most `limit` bytes, with at most `idle` of waiting for each KiB of it. `trailers` takes away what may not pass of the trailers. A body
+    /// that is known to be empty becomes [`RequestBody::empty`].
     #[must_use]
-    pub fn new(incoming: Incoming, limit: Option<u64>, idle: Duration) -> Self {
+    pub fn new(
+        incoming: Incoming,
+        limit: Option<u64>,
+        idle: Duration,
+        trailers: fn(&mut HeaderMap),
+    ) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
         Self(Some(Stream {
             incoming,
             limit,
-            idle: IdleTimer::new(idle),
+            idle: IdleTimer::at_least(idle, LEAST),
             upload: Arc::default(),
+            trailers,
+            held: None,
         }))
+    }
+
+    /// Does not ask the client for the body before the server has: with 100, or with its silence
+    /// for a second. If the server answers first, the client is never asked.
+    #[must_use]
+    pub fn held(self) -> Self {
+        if let Some(stream) = &self.0 {
+            stream.upload.permit(Permission::Awaited);
+        }
+        self
     }
 
     /// The body's progress; `None` where there is no body.
@@ -92,6 +136,35 @@ impl Upload {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the response came before the server wanted the body, which was then not read.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.permission.load(Ordering::Relaxed) == Permission::Refused as u8
+    }
+
+    /// Whether the server has yet to say that it wants the body.
+    pub(super) fn is_held(&self) -> bool {
+        self.permission.load(Ordering::Relaxed) == Permission::Awaited as u8
+    }
+
+    /// The server wants the body.
+    pub(super) fn wanted(&self) {
+        if self.is_held() {
+            self.permit(Permission::Given);
+        }
+    }
+
+    /// The response has come: what is still held is not wanted.
+    pub(super) fn answered(&self) {
+        if self.is_held() {
+            self.permit(Permission::Refused);
+        }
+    }
+
+    fn permit(&self, permission: Permission) {
+        self.permission.store(permission as u8, Ordering::Relaxed);
     }
 
     /// How the body failed, if it did.
@@ -148,10 +221,23 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         let upload = &stream.upload;
+        if upload.is_refused() {
+            // The exchange ends with the response.
+            return Poll::Pending;
+        }
+        if upload.is_held() {
+            // hyper polls the body after each read, so a 100 needs no waker of its own.
+            let patience = stream.held.get_or_insert_with(|| Box::pin(sleep(CONTINUE)));
+            ready!(patience.as_mut().poll(cx));
+            upload.wanted();
+        }
         match Pin::new(&mut stream.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                stream.idle.progress();
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    (stream.trailers)(trailers);
+                }
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                stream.idle.progress(bytes);
                 let total = upload.bytes().saturating_add(bytes);
                 if stream.limit.is_some_and(|limit| total > limit) {
                     return Poll::Ready(Some(Err(upload.fail(RequestBodyError::TooLarge))));

@@ -93,7 +93,7 @@ impl Body for ResponseBody {
         }
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.idle.progress();
+                this.idle.progress(0);
                 // Nothing comes after trailers, and nobody asks for more then.
                 this.complete = frame.is_trailers() || this.incoming.is_end_stream();
                 if this.complete {
@@ -118,7 +118,7 @@ impl Body for ResponseBody {
                     .as_ref()
                     .is_some_and(|upload| upload.waits_for_client())
                 {
-                    this.idle.progress();
+                    this.idle.progress(0);
                     return Poll::Pending;
                 }
                 // A server that takes a long upload piece by piece is not idle.
@@ -126,7 +126,7 @@ impl Body for ResponseBody {
                     && upload.steps() != this.steps
                 {
                     this.steps = upload.steps();
-                    this.idle.progress();
+                    this.idle.progress(0);
                 }
                 match this.idle.poll_expired(cx) {
                     Poll::Ready(()) => Poll::Ready(Some(Err(this.fail(BodyError::Idle)))),

@@ -39,6 +39,7 @@ fn spec(servers: &[(ServerAddress, u32)]) -> Upstream {
             idle_timeout: LONG,
             wait: LONG,
         },
+        tls: None,
     }
 }
 
@@ -47,7 +48,7 @@ fn one(origin: &Origin) -> Upstream {
 }
 
 fn cluster(spec: &Upstream) -> Cluster {
-    Cluster::new(spec, Arc::default())
+    Cluster::new(spec, None, Arc::default())
 }
 
 fn request(method: Method) -> Request<RequestBody> {

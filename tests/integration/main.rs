@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod admin_socket;
 mod certificates;
 mod check;
 mod client_auth;
@@ -18,8 +19,10 @@ mod dev;
 mod failures;
 mod false_start;
 mod forwarding;
+mod h1_protocol;
 mod h2_abuse;
 mod interop;
+mod key_log;
 mod limits;
 mod load;
 mod negotiation;
@@ -28,6 +31,9 @@ mod reload;
 mod resumption;
 mod server_name;
 mod shutdown;
+mod slow_clients;
 mod streams;
 mod support;
+mod timeouts;
 mod upstream_faults;
+mod upstream_tls;

@@ -208,25 +208,6 @@ async fn an_upstream_that_does_not_read_holds_the_client_back() {
 }
 
 #[tokio::test]
-async fn expect_is_answered_when_the_body_is_wanted() {
-    let origin = Origin::start(|mut served: Served| async move {
-        let head = served.head().await.unwrap();
-        assert!(!head.contains("expect"), "{head}");
-        served.read(5).await?;
-        served.respond("got5").await
-    })
-    .await;
-    let mut client = Proxy::to(origin.address()).http1();
-    client
-        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n")
-        .await;
-    assert_eq!(client.head().await, "HTTP/1.1 100 Continue\r\n\r\n");
-    client.send("hello").await;
-    assert!(client.head().await.starts_with("HTTP/1.1 200 "));
-    assert_eq!(client.read(4).await, "got5");
-}
-
-#[tokio::test]
 async fn a_body_above_the_limit_is_413() {
     let origin = Origin::start(|mut served: Served| async move {
         served.closed().await;

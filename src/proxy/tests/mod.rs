@@ -3,4 +3,6 @@
 mod bodies;
 mod failures;
 mod fields;
+mod interim;
 mod support;
+mod trailing;

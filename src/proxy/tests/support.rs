@@ -72,6 +72,7 @@ pub(super) fn config(address: ServerAddress) -> Config {
                 idle_timeout: LONG,
                 wait: LONG,
             },
+            tls: None,
         }],
         timeouts: Timeouts {
             request_header: LONG,
@@ -82,6 +83,8 @@ pub(super) fn config(address: ServerAddress) -> Config {
         },
         limits: Limits {
             connections: 100,
+            connections_per_ip: None,
+            handshakes: 256,
             request_line: 8192,
             request_headers: 32768,
             request_header_count: 100,
@@ -119,7 +122,7 @@ impl Proxy {
         let clusters = config
             .upstreams
             .iter()
-            .map(|spec| Arc::new(Cluster::new(spec, metrics.upstream(&spec.name))))
+            .map(|spec| Arc::new(Cluster::new(spec, None, metrics.upstream(&spec.name))))
             .collect();
         let requests = config
             .listeners

@@ -149,7 +149,7 @@ impl Client {
     }
 }
 
-fn version_of(version: &str) -> &'static SupportedProtocolVersion {
+pub(super) fn version_of(version: &str) -> &'static SupportedProtocolVersion {
     match version {
         "1.2" => &TLS12,
         "1.3" => &TLS13,

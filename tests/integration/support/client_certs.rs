@@ -32,6 +32,12 @@ impl ClientCerts {
         }
     }
 
+    /// The text of one of them.
+    pub(crate) fn file(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(file, _)| file == name);
+        &found.unwrap().1
+    }
+
     fn new() -> Self {
         let ca = authority("clients CA");
         let mut files = Self(vec![("clients-ca.pem".to_owned(), ca.pem())]);

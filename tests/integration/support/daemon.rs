@@ -1,7 +1,9 @@
 //! The daemon as a process of its own: started, asked, signalled, ended.
 
 use std::collections::{HashMap, HashSet};
+use std::io::{BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,7 +13,7 @@ use tempfile::TempDir;
 use super::certs::certs;
 use super::client_certs::client_certs;
 use super::handshake::Handshake;
-use super::http::{Response, get};
+use super::http::{Response, get, read_response};
 use super::log::Log;
 use super::metrics;
 use super::settings::Settings;
@@ -246,6 +248,37 @@ impl Daemon {
             .args(["--resolve", &format!("example.test:{port}:127.0.0.1")])
             .words(args)
             .args([format!("https://example.test:{port}{path}")])
+    }
+
+    /// `handfast` with these arguments (separated by spaces), asking this daemon.
+    pub(crate) fn command(&self, args: &str) -> Tool {
+        Tool::new(env!("CARGO_BIN_EXE_handfast")).words(args).args([
+            "--config".as_ref(),
+            self.dir().join("handfast.toml").as_os_str(),
+        ])
+    }
+
+    /// A request to the admin socket, with this JSON (nothing if empty): the status and the
+    /// answer.
+    #[track_caller]
+    pub(crate) fn socket(
+        &self,
+        method: &str,
+        target: &str,
+        json: &str,
+    ) -> (u16, serde_json::Value) {
+        let stream = UnixStream::connect(self.dir().join("admin.sock")).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        write!(
+            &stream,
+            "{method} {target} HTTP/1.1\r\nHost: anything\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{json}",
+            json.len()
+        )
+        .unwrap();
+        let response = read_response(&mut BufReader::new(stream)).unwrap();
+        let body = serde_json::from_slice(&response.body);
+        (response.head.status(), body.unwrap_or_default())
     }
 
     /// Sends it a signal by name (`HUP`, `TERM`).

@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) drain_delay: String,
     /// `drain_timeout`
     pub(crate) drain_timeout: String,
+    /// `level` of `[log]`
+    pub(crate) log_level: String,
     /// Whole tables, appended.
     pub(crate) more: String,
 }
@@ -30,6 +32,7 @@ impl Settings {
             upstream_timeouts: r#"first_byte = "20s""#.to_owned(),
             drain_delay: "10ms".to_owned(),
             drain_timeout: "10s".to_owned(),
+            log_level: "info".to_owned(),
             more: String::new(),
         }
     }
@@ -55,6 +58,7 @@ impl Settings {
             upstream_timeouts,
             drain_delay,
             drain_timeout,
+            log_level,
             more,
         } = self;
         let dir = dir.display();
@@ -97,10 +101,12 @@ drain_delay = "{drain_delay}"
 drain_timeout = "{drain_timeout}"
 
 [log]
+level = "{log_level}"
 handshake = {{ events = "all" }}
 
 [admin]
 address = "127.0.0.1:0"
+socket = "admin.sock"
 
 {more}
 "#

@@ -1,0 +1,74 @@
+//! What the daemon says of itself, for everybody who asks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use super::reload_report::ReloadReport;
+use super::summary::{DrainStage, DrainSummary, seconds};
+use crate::drain::Drain;
+
+/// The names of listeners and where they listen.
+pub type Listening = Vec<(Arc<str>, SocketAddr)>;
+
+/// What the daemon says of itself: written by the daemon, read at every request.
+#[derive(Debug, Default)]
+pub struct DaemonStatus {
+    reload: ArcSwapOption<ReloadReport>,
+    listeners: ArcSwap<Listening>,
+    shutdown: ArcSwapOption<Shutdown>,
+}
+
+#[derive(Debug)]
+struct Shutdown {
+    connections: Drain,
+    accepts_until: Instant,
+    closes_at: Instant,
+}
+
+impl DaemonStatus {
+    /// A reload is over.
+    pub fn reloaded(&self, report: ReloadReport) {
+        self.reload.store(Some(Arc::new(report)));
+    }
+
+    /// These are the listeners from now on.
+    pub fn listening(&self, listeners: Listening) {
+        self.listeners.store(Arc::new(listeners));
+    }
+
+    /// The shutdown has begun: it waits for `delay`, and then for what holds `connections`, for
+    /// `timeout` at most.
+    pub fn draining(&self, connections: Drain, delay: Duration, timeout: Duration) {
+        let accepts_until = Instant::now() + delay;
+        self.shutdown.store(Some(Arc::new(Shutdown {
+            connections,
+            accepts_until,
+            closes_at: accepts_until + timeout,
+        })));
+    }
+
+    pub(super) fn last_reload(&self) -> Option<ReloadReport> {
+        self.reload.load().as_deref().cloned()
+    }
+
+    pub(super) fn listeners(&self) -> Arc<Listening> {
+        self.listeners.load_full()
+    }
+
+    pub(super) fn drain(&self) -> Option<DrainSummary> {
+        let shutdown = self.shutdown.load();
+        let shutdown = shutdown.as_ref()?;
+        let (stage, end) = match shutdown.connections.is_signaled() {
+            false => (DrainStage::Delay, shutdown.accepts_until),
+            true => (DrainStage::Connections, shutdown.closes_at),
+        };
+        Some(DrainSummary {
+            stage,
+            connections: shutdown.connections.held() as u64,
+            seconds_left: seconds(end.saturating_duration_since(Instant::now())),
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! `GET /api/summary`: the daemon in a few numbers, and what it is about.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::moment;
+use super::reload_report::ReloadReport;
+use super::respond::{self, Reply};
+use super::state::AdminState;
+use crate::telemetry::Totals;
+use crate::tls::KeyLogStatus;
+
+/// The answer to `GET /api/summary`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Of handfast.
+    pub version: String,
+    /// Since the start.
+    pub uptime_seconds: f64,
+    /// Which configuration this is since the start, counted from 1.
+    pub generation: u64,
+    /// `starting`, `ready` or `draining`.
+    pub readiness: String,
+    /// Client connections.
+    pub connections_open: u64,
+    /// Handshakes since the start.
+    pub handshakes: HandshakeCounts,
+    /// Finished requests since the start.
+    pub requests: u64,
+    /// The listeners, in the order of the configuration.
+    pub listeners: Vec<ListenerSummary>,
+    /// The last reload, by signal or command; `None` before the first.
+    pub last_reload: Option<ReloadReport>,
+    /// What the shutdown waits for; `None` while there is none.
+    pub drain: Option<DrainSummary>,
+    /// The running key log.
+    pub key_log: Option<KeyLogSummary>,
+}
+
+/// Handshakes by how they ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandshakeCounts {
+    /// Not ended yet.
+    pub in_flight: u64,
+    /// Complete.
+    pub ok: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Connections that sent nothing.
+    pub probes: u64,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerSummary {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its open connections.
+    pub connections_open: u64,
+}
+
+/// A shutdown that is under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DrainSummary {
+    /// What it waits for.
+    pub stage: DrainStage,
+    /// Connections that are open.
+    pub connections: u64,
+    /// For how long at most.
+    pub seconds_left: f64,
+}
+
+/// What a shutdown waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DrainStage {
+    /// For load balancers to notice (`shutdown.drain_delay`); still accepting.
+    Delay,
+    /// For connections to end (`shutdown.drain_timeout`).
+    Connections,
+}
+
+/// A running key log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyLogSummary {
+    /// The clients' network.
+    pub client: String,
+    /// Where secrets are written.
+    pub file: PathBuf,
+    /// When it ends by itself, in RFC 3339.
+    pub until: String,
+    /// The user who asked for it.
+    pub uid: Option<u32>,
+    /// Handshakes whose secrets are in the file.
+    pub sessions: u64,
+    /// Lines lost because the file was too slow.
+    pub dropped: u64,
+}
+
+/// The summary as of now.
+pub(super) fn summary(state: &AdminState) -> Reply {
+    let metrics = &state.telemetry.metrics;
+    let Totals {
+        connections_open,
+        handshakes,
+        requests,
+    } = metrics.totals();
+    let listeners = state.status.listeners();
+    let listeners = listeners.iter().map(|(name, address)| ListenerSummary {
+        name: name.to_string(),
+        address: *address,
+        connections_open: metrics.listener(name).connections_open(),
+    });
+    let summary = Summary {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: seconds(state.started.elapsed()),
+        generation: metrics.generation(),
+        readiness: state.readiness.state().name().to_owned(),
+        connections_open,
+        handshakes: HandshakeCounts {
+            in_flight: handshakes.in_flight,
+            ok: handshakes.complete,
+            failed: handshakes.failed,
+            probes: handshakes.probes,
+        },
+        requests,
+        listeners: listeners.collect(),
+        last_reload: state.status.last_reload(),
+        drain: state.status.drain(),
+        key_log: state.key_log.status().map(KeyLogSummary::from),
+    };
+    respond::json(StatusCode::OK, &summary)
+}
+
+/// Milliseconds are enough for people.
+pub(super) fn seconds(time: Duration) -> f64 {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).as_secs_f64()
+}
+
+impl From<KeyLogStatus> for KeyLogSummary {
+    fn from(status: KeyLogStatus) -> Self {
+        Self {
+            client: status.clients.to_string(),
+            file: status.file,
+            until: moment::text(status.until),
+            uid: status.uid,
+            sessions: status.sessions,
+            dropped: status.dropped,
+        }
+    }
+}

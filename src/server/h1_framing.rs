@@ -1,0 +1,648 @@
+//! Where the messages of an HTTP/1.1 connection begin and end, strictly.
+//!
+//! hyper reads what HTTP/1.1 lets a recipient read; an intermediary has to refuse what others may
+//! read in another way. hyper hides some of that: it takes bare line feeds, drops a
+//! `Content-Length` beside `Transfer-Encoding`, and cuts fragments off targets. So the same bytes
+//! are read here before it gets them, and what is refused here never reaches it. What only
+//! decides over the fields' contents is left to hyper.
+
+use http::StatusCode;
+
+/// Bounds of a head (`limits`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeadLimits {
+    /// Bytes of the request line, without its end.
+    pub(super) request_line: usize,
+    /// Bytes of all field lines with their ends.
+    pub(super) fields: usize,
+    /// Field lines.
+    pub(super) count: usize,
+}
+
+/// Empty lines that may stand before a request line (RFC 9112 section 2.2 asks for one).
+pub(super) const EMPTY_LINES: usize = 8;
+
+/// Follows the bytes that a client sends, in pieces of any size.
+#[derive(Debug)]
+pub(super) struct H1Framing {
+    limits: HeadLimits,
+    state: State,
+    head: Head,
+    /// The line that has begun, where it lies in several pieces.
+    partial: Vec<u8>,
+    heads: usize,
+}
+
+/// Why a request is refused before it is read to its end. The connection ends with the answer:
+/// where the next request begins is in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// A line ends with a line feed alone (RFC 9112 section 2.2).
+    BareLineFeed,
+    /// Not method, target and version with one space between them (RFC 9112 section 3).
+    RequestLine,
+    /// The target has a fragment, or bytes that no URI has (RFC 9112 section 3.2).
+    Target,
+    /// Not HTTP/1.0 or HTTP/1.1 (RFC 9110 section 15.6.6).
+    Version,
+    /// Longer than `limits.request_line`.
+    RequestLineTooLong,
+    /// More than `limits.request_headers` or `limits.request_header_count`.
+    FieldsTooLarge,
+    /// Not one number (RFC 9112 section 6.3).
+    ContentLength,
+    /// `Content-Length` and `Transfer-Encoding`, codings after `chunked`, or any in HTTP/1.0 (RFC
+    /// 9112 section 6.1).
+    Framing,
+    /// A coding beside `chunked` (RFC 9112 section 6.1).
+    TransferEncoding,
+}
+
+/// Why no further byte is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// A request is refused.
+    Refused(Refusal),
+    /// The chunks of a body are not valid; its request is being answered already.
+    Body,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing of a head but empty lines.
+    Start,
+    RequestLine,
+    Fields,
+    /// So many bytes of a body to come.
+    Body(u64),
+    Chunked(Chunked),
+    Stopped(Stop),
+}
+
+/// The next byte of a chunked body (RFC 9112 section 7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chunked {
+    FirstDigit,
+    Digit(u64),
+    /// Blanks before an extension; old software also sends them before the end of the line.
+    Blank(u64),
+    Extension(u64),
+    SizeLf(u64),
+    Data(u64),
+    DataCr,
+    DataLf,
+    TrailerStart,
+    Trailer,
+    TrailerLf,
+    EndLf,
+}
+
+/// What is known of the head that is being read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    empty_lines: usize,
+    fields: usize,
+    count: usize,
+    http10: bool,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Refusal {
+    /// The status of the answer.
+    pub(super) const fn status(self) -> StatusCode {
+        match self {
+            Self::BareLineFeed
+            | Self::RequestLine
+            | Self::Target
+            | Self::ContentLength
+            | Self::Framing => StatusCode::BAD_REQUEST,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::RequestLineTooLong => StatusCode::URI_TOO_LONG,
+            Self::FieldsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
+        }
+    }
+
+    /// The reason word, as of requests that are refused later.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::BareLineFeed => "bare_line_feed",
+            Self::RequestLine => "request_line",
+            Self::Target => "bad_target",
+            Self::Version => "http_version",
+            Self::RequestLineTooLong => "request_line_too_long",
+            Self::FieldsTooLarge => "request_headers_too_large",
+            Self::ContentLength => "content_length",
+            Self::Framing => "framing",
+            Self::TransferEncoding => "transfer_encoding",
+        }
+    }
+}
+
+impl H1Framing {
+    /// Before the first byte of a connection.
+    pub(super) const fn new(limits: HeadLimits) -> Self {
+        Self {
+            limits,
+            state: State::Start,
+            head: Head {
+                empty_lines: 0,
+                fields: 0,
+                count: 0,
+                http10: false,
+                length: None,
+                chunked: false,
+            },
+            partial: Vec::new(),
+            heads: 0,
+        }
+    }
+
+    /// Whether a head has begun and is not whole.
+    pub(super) const fn in_head(&self) -> bool {
+        matches!(self.state, State::RequestLine | State::Fields)
+    }
+
+    /// Whether the last message is whole and nothing of another has come.
+    pub(super) const fn between_messages(&self) -> bool {
+        matches!(self.state, State::Start)
+    }
+
+    /// How many heads were whole.
+    pub(super) const fn heads(&self) -> usize {
+        self.heads
+    }
+
+    /// Reads on. How many of `bytes` may be passed on, and why not all where so: then nothing of
+    /// a refused head is among them, and nothing may follow.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> (usize, Option<Stop>) {
+        let mut at = 0;
+        // Where the head begins that is being read; a head of earlier pieces was passed on.
+        let mut head = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            let step = match self.state {
+                State::Start | State::RequestLine | State::Fields => {
+                    if self.state == State::Start && self.partial.is_empty() {
+                        head = at;
+                    }
+                    self.line(rest)
+                }
+                State::Body(left) => {
+                    let taken = take(rest, left);
+                    self.state = match left - taken {
+                        0 => State::Start,
+                        left => State::Body(left),
+                    };
+                    Ok(usize::try_from(taken).unwrap_or(rest.len()))
+                }
+                State::Chunked(Chunked::Data(left)) => {
+                    let taken = take(rest, left);
+                    self.state = State::Chunked(match left - taken {
+                        0 => Chunked::DataCr,
+                        left => Chunked::Data(left),
+                    });
+                    Ok(usize::try_from(taken).unwrap_or(rest.len()))
+                }
+                State::Chunked(chunked) => match chunked.next(rest[0]) {
+                    Some(Some(next)) => {
+                        self.state = State::Chunked(next);
+                        Ok(1)
+                    }
+                    Some(None) => {
+                        self.state = State::Start;
+                        Ok(1)
+                    }
+                    None => {
+                        head = at;
+                        Err(Stop::Body)
+                    }
+                },
+                State::Stopped(stop) => {
+                    head = at;
+                    Err(stop)
+                }
+            };
+            match step {
+                Ok(taken) => at += taken,
+                Err(stop) => {
+                    self.state = State::Stopped(stop);
+                    self.partial = Vec::new();
+                    return (head, Some(stop));
+                }
+            }
+        }
+        (at, None)
+    }
+
+    /// Reads to the end of the line, or all of `rest`.
+    fn line(&mut self, rest: &[u8]) -> Result<usize, Stop> {
+        let end = rest.iter().position(|&byte| byte == b'\n');
+        let piece = &rest[..end.unwrap_or(rest.len())];
+        let length = self.partial.len() + piece.len();
+        // One byte more for the carriage return that may be the last.
+        if self.state == State::Fields {
+            if self.head.fields + length > self.limits.fields + 1 {
+                return Err(Stop::Refused(Refusal::FieldsTooLarge));
+            }
+        } else if length > self.limits.request_line + 1 {
+            return Err(Stop::Refused(Refusal::RequestLineTooLong));
+        }
+        if self.state == State::Start && length > 0 && self.first_byte(piece) != b'\r' {
+            self.state = State::RequestLine;
+        }
+        if end.is_none() {
+            self.partial.extend_from_slice(piece);
+            return Ok(piece.len());
+        }
+        let read = if self.partial.is_empty() {
+            self.whole_line(piece)
+        } else {
+            let mut line = std::mem::take(&mut self.partial);
+            line.extend_from_slice(piece);
+            let read = self.whole_line(&line);
+            // Used again by the next line of a head that comes in pieces.
+            if self.in_head() {
+                line.clear();
+                self.partial = line;
+            }
+            read
+        };
+        read.map(|()| piece.len() + 1).map_err(Stop::Refused)
+    }
+
+    fn first_byte(&self, piece: &[u8]) -> u8 {
+        let first = self.partial.first().or_else(|| piece.first());
+        first.copied().unwrap_or_default()
+    }
+
+    fn whole_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        let Some(line) = line.strip_suffix(b"\r") else {
+            return Err(Refusal::BareLineFeed);
+        };
+        match (self.state, line) {
+            (State::Fields, b"") => self.end_of_head(),
+            (State::Fields, line) => self.field(line),
+            (_, b"") => {
+                self.head.empty_lines += 1;
+                if self.head.empty_lines > EMPTY_LINES {
+                    return Err(Refusal::RequestLine);
+                }
+                Ok(())
+            }
+            (_, line) => self.request_line(line),
+        }
+    }
+
+    fn request_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        if line.len() > self.limits.request_line {
+            return Err(Refusal::RequestLineTooLong);
+        }
+        let mut parts = line.splitn(3, |&byte| byte == b' ');
+        let (Some(method), Some(target), Some(version)) =
+            (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Refusal::RequestLine);
+        };
+        if method.is_empty() || target.is_empty() {
+            return Err(Refusal::RequestLine);
+        }
+        self.head.http10 = match version {
+            b"HTTP/1.1" => false,
+            b"HTTP/1.0" => true,
+            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+                if major.is_ascii_digit() && minor.is_ascii_digit() =>
+            {
+                return Err(Refusal::Version);
+            }
+            _ => return Err(Refusal::RequestLine),
+        };
+        let is_visible = |byte: &u8| (b'!'..=b'~').contains(byte) && *byte != b'#';
+        if !target.iter().all(is_visible) {
+            return Err(Refusal::Target);
+        }
+        self.state = State::Fields;
+        Ok(())
+    }
+
+    fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        self.head.fields += line.len() + 2;
+        self.head.count += 1;
+        if self.head.fields > self.limits.fields || self.head.count > self.limits.count {
+            return Err(Refusal::FieldsTooLarge);
+        }
+        if let Some(value) = value_of(line, b"content-length") {
+            if self.head.length.is_some() {
+                return Err(Refusal::ContentLength);
+            }
+            self.head.length = Some(number(value).ok_or(Refusal::ContentLength)?);
+        } else if let Some(value) = value_of(line, b"transfer-encoding") {
+            if self.head.chunked || self.head.http10 {
+                return Err(Refusal::Framing);
+            }
+            if !value.eq_ignore_ascii_case(b"chunked") {
+                let last = value.rsplit(|&byte| byte == b',').next().unwrap_or(value);
+                return Err(if last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    Refusal::TransferEncoding
+                } else {
+                    Refusal::Framing
+                });
+            }
+            self.head.chunked = true;
+        }
+        Ok(())
+    }
+
+    fn end_of_head(&mut self) -> Result<(), Refusal> {
+        self.state = match (self.head.length, self.head.chunked) {
+            (Some(_), true) => return Err(Refusal::Framing),
+            (None, true) => State::Chunked(Chunked::FirstDigit),
+            (None | Some(0), false) => State::Start,
+            (Some(length), false) => State::Body(length),
+        };
+        self.heads += 1;
+        self.head = Head::default();
+        Ok(())
+    }
+}
+
+impl Chunked {
+    /// What follows `byte`: `Some(None)` at the end of the body, `None` where it cannot stand.
+    fn next(self, byte: u8) -> Option<Option<Self>> {
+        let end_of_size = |size| match byte {
+            b';' => Some(Self::Extension(size)),
+            b'\r' => Some(Self::SizeLf(size)),
+            b' ' | b'\t' => Some(Self::Blank(size)),
+            _ => None,
+        };
+        Some(Some(match self {
+            Self::FirstDigit => Self::Digit(hex_digit(byte)?),
+            Self::Digit(size) => match hex_digit(byte) {
+                Some(digit) => Self::Digit(size.checked_mul(16)?.checked_add(digit)?),
+                None => end_of_size(size)?,
+            },
+            Self::Blank(size) => end_of_size(size)?,
+            Self::Extension(size) => match byte {
+                b'\r' => Self::SizeLf(size),
+                byte if is_text(byte) => Self::Extension(size),
+                _ => return None,
+            },
+            Self::SizeLf(0) if byte == b'\n' => Self::TrailerStart,
+            Self::SizeLf(size) if byte == b'\n' => Self::Data(size),
+            Self::DataCr if byte == b'\r' => Self::DataLf,
+            Self::DataLf if byte == b'\n' => Self::FirstDigit,
+            Self::TrailerStart if byte == b'\r' => Self::EndLf,
+            Self::TrailerStart | Self::Trailer if is_text(byte) => Self::Trailer,
+            Self::Trailer if byte == b'\r' => Self::TrailerLf,
+            Self::TrailerLf if byte == b'\n' => Self::TrailerStart,
+            Self::EndLf if byte == b'\n' => return Some(None),
+            _ => return None,
+        }))
+    }
+}
+
+/// What may stand in a field or an extension: no controls but the tab.
+const fn is_text(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+fn hex_digit(byte: u8) -> Option<u64> {
+    char::from(byte).to_digit(16).map(u64::from)
+}
+
+/// The value of a field line, if it has this `name` (in lower case).
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    // Most lines differ in their length or first byte.
+    if line.get(name.len()) != Some(&b':') {
+        return None;
+    }
+    let (field, value) = line.split_at(name.len());
+    field
+        .eq_ignore_ascii_case(name)
+        .then(|| trim_blanks(&value[1..]))
+}
+
+fn trim_blanks(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// `1*DIGIT` that fits, and that hyper takes.
+fn number(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
+    (number <= u64::MAX - 2).then_some(number)
+}
+
+/// How many of `rest` belong to a run of `left` bytes.
+fn take(rest: &[u8], left: u64) -> u64 {
+    u64::try_from(rest.len()).unwrap_or(u64::MAX).min(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits {
+        request_line: 64,
+        fields: 128,
+        count: 8,
+    };
+
+    /// How much of `bytes` is taken in pieces of `size`, how many heads, and why it stops.
+    fn read(bytes: &[u8], size: usize) -> (usize, usize, Option<Stop>) {
+        let mut framing = H1Framing::new(LIMITS);
+        let mut taken = 0;
+        for piece in bytes.chunks(size) {
+            let (count, stop) = framing.read(piece);
+            taken += count;
+            if stop.is_some() {
+                assert_eq!(framing.read(b"x"), (0, stop), "nothing follows");
+                return (taken, framing.heads(), stop);
+            }
+        }
+        (taken, framing.heads(), None)
+    }
+
+    #[track_caller]
+    fn refused(text: &str, refusal: Refusal) {
+        for size in 1..=text.len() {
+            let (taken, heads, stop) = read(text.as_bytes(), size);
+            assert_eq!(stop, Some(Stop::Refused(refusal)), "{text:?} by {size}");
+            assert_eq!(heads, 0, "{text:?}");
+            assert!(taken < text.len());
+        }
+        // Whole, nothing of it passes.
+        assert_eq!(read(text.as_bytes(), text.len()).0, 0);
+    }
+
+    #[test]
+    fn messages_end_where_they_should_in_any_pieces() {
+        let text = "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n\
+             POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe\r\no\
+             POST /b HTTP/1.0\r\ncontent-length:\t0 \r\n\r\n\
+             POST /c HTTP/1.1\r\nTransfer-Encoding: CHUNKED\r\n\r\n\
+             5;a=\"b\"\r\nhello\r\nA\r\n0123456789\r\n00\r\nX: y\r\n\r\n\
+             GET /d HTTP/1.1\r\n\r\n";
+        for size in 1..=text.len() {
+            assert_eq!(read(text.as_bytes(), size), (text.len(), 5, None), "{size}");
+        }
+    }
+
+    #[test]
+    fn what_comes_before_a_refused_head_passes() {
+        let good = "GET /a HTTP/1.1\r\n\r\n";
+        let text = format!("{good}GET /b HTTP/1.1\nHost: a\r\n\r\n");
+        let stop = Some(Stop::Refused(Refusal::BareLineFeed));
+        assert_eq!(
+            read(text.as_bytes(), text.len()),
+            (good.len(), 1, stop),
+            "in one piece"
+        );
+    }
+
+    #[test]
+    fn heads_are_read_strictly() {
+        let head = |line: &str| format!("{line}\r\nHost: a\r\n\r\n");
+        for line in [
+            "GET /",
+            "GET  / HTTP/1.1",
+            "GET / HTTP/1.1 ",
+            "GET /a b HTTP/1.1",
+            " GET / HTTP/1.1",
+            "GET / http/1.1",
+            "GET / HTTP/1",
+            "GET / HTTP/1.10",
+            "GET\t/ HTTP/1.1",
+        ] {
+            refused(&head(line), Refusal::RequestLine);
+        }
+        for line in ["PRI * HTTP/2.0", "GET / HTTP/1.2", "GET / HTTP/0.9"] {
+            refused(&head(line), Refusal::Version);
+        }
+        for line in [
+            "GET /#a HTTP/1.1",
+            "GET /\u{e9} HTTP/1.1",
+            "GET /\u{7f} HTTP/1.1",
+            "GET /\0 HTTP/1.1",
+            "GET /\r HTTP/1.1",
+        ] {
+            refused(&head(line), Refusal::Target);
+        }
+        refused(
+            "GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n",
+            Refusal::BareLineFeed,
+        );
+        refused("GET / HTTP/1.1\r\nHost: a\r\n\n", Refusal::BareLineFeed);
+        refused("\nGET / HTTP/1.1\r\n\r\n", Refusal::BareLineFeed);
+        let empty = "\r\n".repeat(EMPTY_LINES + 1);
+        let stop = Some(Stop::Refused(Refusal::RequestLine));
+        assert_eq!(read(empty.as_bytes(), 3), (2 * EMPTY_LINES, 0, stop));
+    }
+
+    #[test]
+    fn lengths_that_can_be_read_in_two_ways_are_refused() {
+        let head = |fields: &str| format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n");
+        for value in [
+            "",
+            "+5",
+            "-5",
+            "5, 5",
+            "0x5",
+            "5a",
+            "5 5",
+            "5;",
+            "18446744073709551616",
+        ] {
+            let fields = format!("Content-Length: {value}");
+            refused(&head(&fields), Refusal::ContentLength);
+        }
+        let twice = "Content-Length: 5\r\nCONTENT-LENGTH: 5";
+        refused(&head(twice), Refusal::ContentLength);
+        for fields in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked\r\nContent-Length: 5",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked, gzip",
+            "Transfer-Encoding: identity",
+            "Transfer-Encoding: \"chunked\"",
+            "Transfer-Encoding:\u{b}chunked",
+            "Transfer-Encoding:",
+        ] {
+            refused(&head(fields), Refusal::Framing);
+        }
+        for coding in ["gzip, chunked", "chunked, chunked", "gzip,chunked"] {
+            let fields = format!("Transfer-Encoding: {coding}");
+            refused(&head(&fields), Refusal::TransferEncoding);
+        }
+        refused(
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Refusal::Framing,
+        );
+    }
+
+    #[test]
+    fn limits_are_exact() {
+        let line = |length: usize| {
+            let path = "a".repeat(length - "GET / HTTP/1.1".len());
+            format!("GET /{path} HTTP/1.1\r\n\r\n")
+        };
+        let text = line(LIMITS.request_line);
+        for size in 1..=text.len() {
+            assert_eq!(read(text.as_bytes(), size), (text.len(), 1, None));
+        }
+        refused(&line(LIMITS.request_line + 1), Refusal::RequestLineTooLong);
+        let field = |length: usize| {
+            let value = "a".repeat(length - "X: \r\n".len());
+            format!("GET / HTTP/1.1\r\nX: {value}\r\n\r\n")
+        };
+        let text = field(LIMITS.fields);
+        for size in 1..=text.len() {
+            assert_eq!(read(text.as_bytes(), size), (text.len(), 1, None));
+        }
+        refused(&field(LIMITS.fields + 1), Refusal::FieldsTooLarge);
+        let fields = |count| format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(count));
+        assert_eq!(read(fields(LIMITS.count).as_bytes(), 7).1, 1);
+        refused(&fields(LIMITS.count + 1), Refusal::FieldsTooLarge);
+        // Also what never ends its line.
+        let endless = "a".repeat(1000);
+        let (taken, _, stop) = read(endless.as_bytes(), 1);
+        assert_eq!(stop, Some(Stop::Refused(Refusal::RequestLineTooLong)));
+        assert!(taken <= LIMITS.request_line + 1);
+    }
+
+    #[test]
+    fn chunks_are_read_strictly() {
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for body in [
+            "\r\n",
+            "g\r\n",
+            "+5\r\n",
+            "0x5\r\n",
+            "5\nhello\r\n",
+            "5\rhello\r\n",
+            "5;a\nb\r\n",
+            "5;a\rb\r\n",
+            "5;\0\r\n",
+            "5\r\nhello0\r\n",
+            "5\r\nhello\n0\r\n",
+            "10000000000000000\r\n",
+            "0\r\nX: y\n\r\n",
+            "0\r\nX: \0\r\n\r\n",
+            "0\r\nX: y\rz\r\n",
+            "0\r\n\n",
+        ] {
+            let text = format!("{head}{body}");
+            for size in 1..=text.len() {
+                let (taken, heads, stop) = read(text.as_bytes(), size);
+                assert_eq!((heads, stop), (1, Some(Stop::Body)), "{body:?} by {size}");
+                assert!(taken >= head.len() && taken < text.len());
+            }
+        }
+    }
+}

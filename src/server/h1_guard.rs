@@ -1,0 +1,151 @@
+//! What stands between TLS and hyper on an HTTP/1 connection: sees every byte first, and lets
+//! nothing of a request pass that [`H1Framing`] refuses.
+//!
+//! Nothing is changed. Where a request is refused, hyper gets no byte of it and waits; once it has
+//! answered all that came before, the connection answers the refusal itself and ends.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::activity::Activity;
+use super::h1_framing::{H1Framing, HeadLimits, Stop};
+
+/// A stream that follows what the client asks.
+#[derive(Debug)]
+pub(super) struct H1Guard<S> {
+    inner: S,
+    framing: H1Framing,
+    activity: Arc<Activity>,
+    reading: Reading,
+}
+
+#[derive(Debug)]
+enum Reading {
+    Open,
+    /// The client has closed its side.
+    Ended,
+    /// Nothing more is passed on, but to a tunnel: what came with the byte that stopped us.
+    Stopped(Stop, Vec<u8>),
+}
+
+impl<S> H1Guard<S> {
+    pub(super) fn new(io: S, activity: Arc<Activity>, limits: HeadLimits) -> Self {
+        Self {
+            inner: io,
+            framing: H1Framing::new(limits),
+            activity,
+            reading: Reading::Open,
+        }
+    }
+
+    /// Whether the client may still be sending: its last message is not whole, or was refused.
+    pub(super) const fn is_unread(&self) -> bool {
+        match self.reading {
+            Reading::Open => !self.framing.between_messages(),
+            Reading::Ended => false,
+            Reading::Stopped(..) => true,
+        }
+    }
+
+    /// Follows `bytes`, which have just come; returns how many of them may be passed on.
+    fn follow(&mut self, bytes: &[u8]) -> usize {
+        let (heads, in_head) = (self.framing.heads(), self.framing.in_head());
+        let (taken, stop) = self.framing.read(bytes);
+        let heads = self.framing.heads() - heads;
+        if heads > 0 {
+            self.activity.heads_whole(heads);
+        }
+        if !self.framing.in_head() {
+            self.activity.head_ended();
+        } else if heads > 0 || !in_head {
+            self.activity.head_began();
+        }
+        if let Some(stop) = stop {
+            if let Stop::Refused(refusal) = stop {
+                self.activity.refuse(refusal);
+            }
+            self.reading = Reading::Stopped(stop, bytes[taken..].to_vec());
+        }
+        taken
+    }
+
+    /// What a read finds after the byte that stopped us.
+    fn stopped(stop: Stop) -> Poll<io::Result<()>> {
+        match stop {
+            // The connection's task looks after every poll whether this is due to be answered.
+            Stop::Refused(_) => Poll::Pending,
+            Stop::Body => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for H1Guard<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.activity.is_tunnel() {
+            if let Reading::Stopped(_, rest) = &mut this.reading
+                && !rest.is_empty()
+            {
+                let count = rest.len().min(buffer.remaining());
+                buffer.put_slice(&rest[..count]);
+                rest.drain(..count);
+                return Poll::Ready(Ok(()));
+            }
+            return Pin::new(&mut this.inner).poll_read(cx, buffer);
+        }
+        if let Reading::Stopped(stop, _) = this.reading {
+            return Self::stopped(stop);
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.inner).poll_read(cx, buffer))?;
+        let came = buffer.filled().len() - before;
+        if came == 0 {
+            this.reading = Reading::Ended;
+            return Poll::Ready(Ok(()));
+        }
+        let taken = this.follow(&buffer.filled()[before..]);
+        buffer.set_filled(before + taken);
+        match this.reading {
+            Reading::Stopped(stop, _) if taken == 0 => Self::stopped(stop),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for H1Guard<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
