@@ -1,6 +1,7 @@
 //! hyper over one connection: limits, timers, drain.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -86,9 +87,8 @@ where
     let head = limits.request_line + limits.request_headers + 2 * (EMPTY_LINES + 2);
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        // A backstop: our own timers are closer.
-        .header_read_timeout(timeouts.keep_alive + timeouts.request_header)
+        // Our own timers see more, and cost nothing for a request in time.
+        .header_read_timeout(None)
         .max_headers(limits.request_header_count)
         .max_header_size(head)
         .max_buf_size(head.max(MIN_BUFFER))
@@ -102,7 +102,7 @@ where
     let noted = Noted::new(service.clone(), activity.clone());
     let mut connection = builder.serve_connection(guard, noted);
     let ended = activity.clone();
-    let mut timers = TimerTable::new(activity, &flusher, timeouts, true);
+    let mut timers = TimerTable::new(activity, &flusher, timeouts, false);
     let end = timers
         .drive(&mut connection, drain, |connection| {
             Pin::new(connection).graceful_shutdown()
@@ -170,7 +170,7 @@ where
     let guard = H2Guard::new(io, limits);
     let noted = Noted::new(service, activity.clone());
     let mut connection = builder.serve_connection(TokioIo::new(guard.share()), noted);
-    let mut timers = TimerTable::new(activity, &flusher, timeouts, false);
+    let mut timers = TimerTable::new(activity, &flusher, timeouts, true);
     timers.waiting = Some(&guard);
     let end = timers
         .drive(&mut connection, drain, |connection| {
@@ -201,8 +201,11 @@ struct TimerTable<'a> {
     activity: Arc<Activity>,
     flusher: &'a Flusher<TcpStream>,
     timeouts: &'a Timeouts,
-    /// Whether bytes between requests begin a request head.
-    heads: bool,
+    /// Whether several requests are answered at once (HTTP/2); else bytes between two begin a
+    /// request's head.
+    streams: bool,
+    /// What was written has waited for the answers of other streams.
+    waited: bool,
     sleep: Deadline,
     /// What else the client is waited for.
     waiting: Option<&'a (dyn Waiting + Send + Sync)>,
@@ -216,7 +219,7 @@ impl<'a> TimerTable<'a> {
         activity: Arc<Activity>,
         flusher: &'a Flusher<TcpStream>,
         timeouts: &'a Timeouts,
-        heads: bool,
+        streams: bool,
     ) -> Self {
         let now = Instant::now();
         // Up to a tenth earlier, so that connections made together do not end together.
@@ -228,7 +231,8 @@ impl<'a> TimerTable<'a> {
             activity,
             flusher,
             timeouts,
-            heads,
+            streams,
+            waited: false,
             sleep,
             waiting: None,
             max_age,
@@ -243,8 +247,11 @@ impl<'a> TimerTable<'a> {
         C: Future<Output = hyper::Result<()>> + Unpin,
     {
         let mut draining = false;
+        let heard = drain.clone();
         loop {
             let mut drained = std::pin::pin!(drain.signaled());
+            // A task is woken by the same waker for life, so one poll is enough to hear of it.
+            let mut listening = false;
             let end = poll_fn(|cx| {
                 if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
                     return Poll::Ready(Some(match result {
@@ -262,10 +269,7 @@ impl<'a> TimerTable<'a> {
                         }
                     }));
                 }
-                // The end of the poll: all that it wrote goes out at once. Tickets wait for the
-                // answer while there will be one.
-                let all = !self.activity.is_busy();
-                match self.flusher.poll_flush(cx, all) {
+                match self.poll_flush(cx) {
                     Poll::Ready(Ok(())) => {
                         if let Some(refusal) = self.activity.due_refusal() {
                             return Poll::Ready(Some(End::Refused(refusal)));
@@ -277,8 +281,15 @@ impl<'a> TimerTable<'a> {
                     }
                     Poll::Pending => {}
                 }
-                if !draining && drained.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(None);
+                if !draining {
+                    let signaled = match listening {
+                        true => heard.is_signaled(),
+                        false => drained.as_mut().poll(cx).is_ready(),
+                    };
+                    listening = true;
+                    if signaled {
+                        return Poll::Ready(None);
+                    }
                 }
                 self.poll_timers(cx, connection, ask).map(Some)
             })
@@ -305,6 +316,22 @@ impl<'a> TimerTable<'a> {
         }
     }
 
+    /// The end of a poll: all that it wrote goes out at once. Tickets wait for the answer while
+    /// there will be one.
+    ///
+    /// A connection with more streams to answer lets the tasks that are ready go first, once: their
+    /// answers then go out together, in one write instead of one each.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let busy = self.activity.is_busy();
+        if self.streams && busy && !self.waited && self.flusher.is_waited_for() {
+            self.waited = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.waited = false;
+        self.flusher.poll_flush(cx, !busy)
+    }
+
     fn poll_timers<C>(
         &mut self,
         cx: &mut Context<'_>,
@@ -313,7 +340,7 @@ impl<'a> TimerTable<'a> {
     ) -> Poll<End> {
         loop {
             let blocked = self.flusher.blocked_since();
-            let due = self.activity.due(self.timeouts, self.heads, blocked);
+            let due = self.activity.due(self.timeouts, !self.streams, blocked);
             let next = self.next(due);
             // A timer that is armed too early is looked at again when it fires; moving it at each
             // request would cost more.

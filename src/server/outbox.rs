@@ -98,6 +98,12 @@ impl<S: AsyncWrite + Unpin> Flusher<S> {
         inner.poll_send(cx)
     }
 
+    /// Whether something is kept that the peer waits for.
+    pub(super) fn is_waited_for(&self) -> bool {
+        let inner = lock(&self.0);
+        inner.mode == Mode::Gathering && !inner.kept.is_empty()
+    }
+
     /// Since when the kernel takes nothing, because the peer does not.
     pub(super) fn blocked_since(&self) -> Option<Instant> {
         lock(&self.0).blocked
