@@ -27,6 +27,9 @@ pub(super) enum H2Fault {
     /// RFC 9113 section 8.1: trailers have no pseudo-header fields. h2 drops them.
     #[error("a pseudo-header field in trailers")]
     PseudoFieldInTrailers,
+    /// RFC 9113 section 3.4: the preface of a client ends with SETTINGS. h2 does without.
+    #[error("a first frame that is not SETTINGS")]
+    NoSettings,
 }
 
 /// Which wait on the client is due when.
@@ -200,7 +203,7 @@ impl H2Fault {
     const fn code(self) -> u32 {
         match self {
             Self::Limit(_) => ENHANCE_YOUR_CALM,
-            Self::PseudoFieldInTrailers => PROTOCOL_ERROR,
+            Self::PseudoFieldInTrailers | Self::NoSettings => PROTOCOL_ERROR,
         }
     }
 }
@@ -216,7 +219,15 @@ impl Accounts {
             Found::Frame(frame) => frame,
         };
         self.frames_in += 1;
-        self.greeted = true;
+        if !self.greeted {
+            self.greeted = true;
+            // The end of the preface.
+            return if frame.kind == kind::SETTINGS && !frame.has(flag::ACK) {
+                Ok(())
+            } else {
+                Err(H2Fault::NoSettings)
+            };
+        }
         if frame.length > FRAME {
             // h2 ends the connection at its head, with FRAME_SIZE_ERROR.
             return Ok(());
@@ -386,7 +397,16 @@ mod tests {
     const PER: Duration = Duration::from_secs(10);
     const REQUEST: &[u8] = b"\x82\x87\x84\x01\x01a";
 
+    /// After the preface.
     fn ledger(start: Instant) -> Ledger {
+        let mut ledger = silent(start);
+        let settings = frame(kind::SETTINGS, 0, 0, &[]);
+        ledger.received(&settings, start).unwrap();
+        ledger
+    }
+
+    /// Before the client's SETTINGS.
+    fn silent(start: Instant) -> Ledger {
         let budget = |count| Budget { count, per: PER };
         let mut ledger = Ledger::new(
             &Limits {
@@ -521,9 +541,6 @@ mod tests {
     fn a_header_block_is_bounded_in_frames_octets_and_time() {
         let start = Instant::now();
         let mut ledger = ledger(start);
-        ledger
-            .received(&frame(kind::SETTINGS, 0, 0, &[]), start)
-            .unwrap();
         assert_eq!(ledger.waits().head, None);
         let later = start + Duration::from_secs(3);
         ledger
@@ -559,11 +576,33 @@ mod tests {
         let mut ledger = self::ledger(start);
         let bytes = frame(kind::HEADERS, 5, 1, REQUEST);
         ledger.received(&bytes[..12], later).unwrap();
-        assert_eq!(ledger.waits().head, Some(start));
+        assert_eq!(ledger.waits().head, Some(later));
         ledger.received(&bytes[12..], later).unwrap();
         assert_eq!(ledger.waits().head, None);
         let late = ledger.waits().due(PER, PER);
         assert_eq!(late, None);
+    }
+
+    #[test]
+    fn settings_come_first_and_in_time() {
+        let start = Instant::now();
+        let mut ledger = silent(start);
+        let settings = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 1, 0]);
+        ledger
+            .received(&settings[..7], start + Duration::from_secs(3))
+            .unwrap();
+        assert_eq!(ledger.waits().head, Some(start));
+        ledger.received(&settings[7..], start).unwrap();
+        assert_eq!(ledger.waits().head, None);
+        for other in [
+            frame(kind::HEADERS, 5, 1, REQUEST),
+            frame(kind::SETTINGS, flag::ACK, 0, &[]),
+        ] {
+            let mut ledger = silent(start);
+            let first = ledger.received(&other, start);
+            assert_eq!(first, Err(H2Fault::NoSettings));
+            assert_eq!(ledger.goaway(H2Fault::NoSettings).unwrap()[16], 1);
+        }
     }
 
     #[test]
