@@ -6,8 +6,9 @@
 use std::time::{Duration, Instant};
 
 use super::h2_frames::{Found, Frame, FrameScanner, flag, kind};
+use super::h2_meter::Meter;
 use super::h2_windows::SendWindows;
-use crate::config::{Budget, Limits};
+use crate::config::Limits;
 use crate::report::Http2Limit;
 
 /// Counts the frames of both directions.
@@ -74,16 +75,6 @@ struct BlockSize {
     octets: usize,
     /// CONTINUATION frames without its end.
     frames: usize,
-}
-
-/// How much of a budget is used.
-#[derive(Debug)]
-struct Meter {
-    limit: Http2Limit,
-    budget: Budget,
-    used: u32,
-    /// Where the window began; `None`: nothing was used yet.
-    since: Option<Instant>,
 }
 
 /// The frame size of a peer that has asked for no other (RFC 9113 section 6.5.2), as we do not.
@@ -348,31 +339,6 @@ impl Accounts {
     }
 }
 
-impl Meter {
-    const fn new(limit: Http2Limit, budget: Budget) -> Self {
-        Self {
-            limit,
-            budget,
-            used: 0,
-            since: None,
-        }
-    }
-
-    /// Once more.
-    fn count(&mut self, now: Instant) -> Result<(), H2Fault> {
-        let since = *self.since.get_or_insert(now);
-        if now.saturating_duration_since(since) > self.budget.per {
-            self.since = Some(now);
-            self.used = 0;
-        }
-        self.used += 1;
-        if self.used > self.budget.count {
-            return Err(H2Fault::Limit(self.limit));
-        }
-        Ok(())
-    }
-}
-
 impl Waits {
     /// The first deadline, and what it is for.
     pub(super) fn due(self, head: Duration, window: Duration) -> Option<(Instant, Http2Limit)> {
@@ -392,7 +358,7 @@ impl Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::defaults;
+    use crate::config::{Budget, defaults};
 
     const PER: Duration = Duration::from_secs(10);
     const REQUEST: &[u8] = b"\x82\x87\x84\x01\x01a";
@@ -466,20 +432,6 @@ mod tests {
                 "{bytes:?}"
             );
         }
-    }
-
-    #[test]
-    fn a_budget_is_for_a_window() {
-        let now = Instant::now();
-        let mut ledger = ledger(now);
-        let reset = frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8]);
-        for second in 0..100 {
-            let now = now + Duration::from_secs(2 * second);
-            ledger.received(&reset, now).unwrap();
-        }
-        let now = now + Duration::from_secs(1000);
-        let spent = until_spent(&mut ledger, &reset, now);
-        assert_eq!(spent, (10, Http2Limit::ClientResets));
     }
 
     #[test]
