@@ -17,6 +17,7 @@ pub(super) mod kind {
 /// Flags of frames; which of them a frame has depends on its type.
 pub(super) mod flag {
     pub(in crate::server) const END_STREAM: u8 = 0x1;
+    pub(in crate::server) const ACK: u8 = 0x1;
     pub(in crate::server) const END_HEADERS: u8 = 0x4;
     pub(in crate::server) const PADDED: u8 = 0x8;
     pub(in crate::server) const PRIORITY: u8 = 0x20;

@@ -6,8 +6,9 @@
 use std::time::{Duration, Instant};
 
 use super::h2_frames::{Found, Frame, FrameScanner, flag, kind};
+use super::h2_meter::Meter;
 use super::h2_windows::SendWindows;
-use crate::config::{Budget, Limits};
+use crate::config::Limits;
 use crate::report::Http2Limit;
 
 /// Counts the frames of both directions.
@@ -27,6 +28,9 @@ pub(super) enum H2Fault {
     /// RFC 9113 section 8.1: trailers have no pseudo-header fields. h2 drops them.
     #[error("a pseudo-header field in trailers")]
     PseudoFieldInTrailers,
+    /// RFC 9113 section 3.4: the preface of a client ends with SETTINGS. h2 does without.
+    #[error("a first frame that is not SETTINGS")]
+    NoSettings,
 }
 
 /// Which wait on the client is due when.
@@ -71,16 +75,6 @@ struct BlockSize {
     octets: usize,
     /// CONTINUATION frames without its end.
     frames: usize,
-}
-
-/// How much of a budget is used.
-#[derive(Debug)]
-struct Meter {
-    limit: Http2Limit,
-    budget: Budget,
-    used: u32,
-    /// Where the window began; `None`: nothing was used yet.
-    since: Option<Instant>,
 }
 
 /// The frame size of a peer that has asked for no other (RFC 9113 section 6.5.2), as we do not.
@@ -200,7 +194,7 @@ impl H2Fault {
     const fn code(self) -> u32 {
         match self {
             Self::Limit(_) => ENHANCE_YOUR_CALM,
-            Self::PseudoFieldInTrailers => PROTOCOL_ERROR,
+            Self::PseudoFieldInTrailers | Self::NoSettings => PROTOCOL_ERROR,
         }
     }
 }
@@ -216,7 +210,15 @@ impl Accounts {
             Found::Frame(frame) => frame,
         };
         self.frames_in += 1;
-        self.greeted = true;
+        if !self.greeted {
+            self.greeted = true;
+            // The end of the preface.
+            return if frame.kind == kind::SETTINGS && !frame.has(flag::ACK) {
+                Ok(())
+            } else {
+                Err(H2Fault::NoSettings)
+            };
+        }
         if frame.length > FRAME {
             // h2 ends the connection at its head, with FRAME_SIZE_ERROR.
             return Ok(());
@@ -337,31 +339,6 @@ impl Accounts {
     }
 }
 
-impl Meter {
-    const fn new(limit: Http2Limit, budget: Budget) -> Self {
-        Self {
-            limit,
-            budget,
-            used: 0,
-            since: None,
-        }
-    }
-
-    /// Once more.
-    fn count(&mut self, now: Instant) -> Result<(), H2Fault> {
-        let since = *self.since.get_or_insert(now);
-        if now.saturating_duration_since(since) > self.budget.per {
-            self.since = Some(now);
-            self.used = 0;
-        }
-        self.used += 1;
-        if self.used > self.budget.count {
-            return Err(H2Fault::Limit(self.limit));
-        }
-        Ok(())
-    }
-}
-
 impl Waits {
     /// The first deadline, and what it is for.
     pub(super) fn due(self, head: Duration, window: Duration) -> Option<(Instant, Http2Limit)> {
@@ -381,12 +358,21 @@ impl Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::defaults;
+    use crate::config::{Budget, defaults};
 
     const PER: Duration = Duration::from_secs(10);
     const REQUEST: &[u8] = b"\x82\x87\x84\x01\x01a";
 
+    /// After the preface.
     fn ledger(start: Instant) -> Ledger {
+        let mut ledger = silent(start);
+        let settings = frame(kind::SETTINGS, 0, 0, &[]);
+        ledger.received(&settings, start).unwrap();
+        ledger
+    }
+
+    /// Before the client's SETTINGS.
+    fn silent(start: Instant) -> Ledger {
         let budget = |count| Budget { count, per: PER };
         let mut ledger = Ledger::new(
             &Limits {
@@ -449,20 +435,6 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_for_a_window() {
-        let now = Instant::now();
-        let mut ledger = ledger(now);
-        let reset = frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8]);
-        for second in 0..100 {
-            let now = now + Duration::from_secs(2 * second);
-            ledger.received(&reset, now).unwrap();
-        }
-        let now = now + Duration::from_secs(1000);
-        let spent = until_spent(&mut ledger, &reset, now);
-        assert_eq!(spent, (10, Http2Limit::ClientResets));
-    }
-
-    #[test]
     fn our_resets_are_counted_where_they_are_the_clients_doing() {
         let now = Instant::now();
         for (code, counts) in [
@@ -521,9 +493,6 @@ mod tests {
     fn a_header_block_is_bounded_in_frames_octets_and_time() {
         let start = Instant::now();
         let mut ledger = ledger(start);
-        ledger
-            .received(&frame(kind::SETTINGS, 0, 0, &[]), start)
-            .unwrap();
         assert_eq!(ledger.waits().head, None);
         let later = start + Duration::from_secs(3);
         ledger
@@ -559,11 +528,33 @@ mod tests {
         let mut ledger = self::ledger(start);
         let bytes = frame(kind::HEADERS, 5, 1, REQUEST);
         ledger.received(&bytes[..12], later).unwrap();
-        assert_eq!(ledger.waits().head, Some(start));
+        assert_eq!(ledger.waits().head, Some(later));
         ledger.received(&bytes[12..], later).unwrap();
         assert_eq!(ledger.waits().head, None);
         let late = ledger.waits().due(PER, PER);
         assert_eq!(late, None);
+    }
+
+    #[test]
+    fn settings_come_first_and_in_time() {
+        let start = Instant::now();
+        let mut ledger = silent(start);
+        let settings = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 1, 0]);
+        ledger
+            .received(&settings[..7], start + Duration::from_secs(3))
+            .unwrap();
+        assert_eq!(ledger.waits().head, Some(start));
+        ledger.received(&settings[7..], start).unwrap();
+        assert_eq!(ledger.waits().head, None);
+        for other in [
+            frame(kind::HEADERS, 5, 1, REQUEST),
+            frame(kind::SETTINGS, flag::ACK, 0, &[]),
+        ] {
+            let mut ledger = silent(start);
+            let first = ledger.received(&other, start);
+            assert_eq!(first, Err(H2Fault::NoSettings));
+            assert_eq!(ledger.goaway(H2Fault::NoSettings).unwrap()[16], 1);
+        }
     }
 
     #[test]

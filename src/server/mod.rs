@@ -14,6 +14,7 @@ mod h2_agreement;
 mod h2_frames;
 mod h2_guard;
 mod h2_ledger;
+mod h2_meter;
 mod h2_windows;
 mod http;
 mod linger;

@@ -21,6 +21,7 @@ mod false_start;
 mod forwarding;
 mod h1_protocol;
 mod h2_abuse;
+mod h2_protocol;
 mod interop;
 mod key_log;
 mod limits;
