@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) drain_delay: String,
     /// `drain_timeout`
     pub(crate) drain_timeout: String,
+    /// `log.handshake.events`
+    pub(crate) events: &'static str,
     /// Whole tables, appended.
     pub(crate) more: String,
 }
@@ -30,6 +32,7 @@ impl Settings {
             upstream_timeouts: r#"first_byte = "20s""#.to_owned(),
             drain_delay: "10ms".to_owned(),
             drain_timeout: "10s".to_owned(),
+            events: "all",
             more: String::new(),
         }
     }
@@ -37,6 +40,12 @@ impl Settings {
     /// With these lines in `[tls.default]`.
     pub(crate) fn policy(mut self, lines: &str) -> Self {
         self.policy = lines.to_owned();
+        self
+    }
+
+    /// With a log of failures alone, the default.
+    pub(crate) const fn quiet(mut self) -> Self {
+        self.events = "failures";
         self
     }
 
@@ -55,6 +64,7 @@ impl Settings {
             upstream_timeouts,
             drain_delay,
             drain_timeout,
+            events,
             more,
         } = self;
         let dir = dir.display();
@@ -97,7 +107,7 @@ drain_delay = "{drain_delay}"
 drain_timeout = "{drain_timeout}"
 
 [log]
-handshake = {{ events = "all" }}
+handshake = {{ events = "{events}" }}
 
 [admin]
 address = "127.0.0.1:0"
