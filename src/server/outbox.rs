@@ -177,7 +177,9 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
             Mode::Deferred => self.mode = Mode::Gathering,
         }
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
-        if length >= LARGE || self.kept.len() - self.taken + length > MOST {
+        // While the kernel takes nothing, nothing more is kept either.
+        let full = self.kept.len() - self.taken + length > MOST;
+        if length >= LARGE || full || self.blocked.is_some() {
             ready!(self.poll_send(cx))?;
         }
         if length >= LARGE {
