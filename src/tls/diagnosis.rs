@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, SignatureA
 
 use super::alert;
 use super::client_auth::take_refused;
-use super::hello::{ClientHello, is_grease};
+use super::hello::{ClientHello, HelloError, is_grease};
 use super::sites::Site;
 use crate::config::{CipherSuite, Group, Policy};
 use crate::report::{Failure, FailureClass, Phase, ProtocolVersion, Side};
@@ -84,6 +84,18 @@ pub(super) fn of_first_bytes(class: FailureClass, alert: Option<u8>, diagnosis: 
         alert,
         diagnosis,
     }
+}
+
+/// The failure of a client whose ClientHello our parser does not take.
+pub(super) fn of_hello_error(error: HelloError) -> Failure {
+    let (class, code) = match error {
+        HelloError::NotClientHello(_) => {
+            (FailureClass::ProtocolViolation, alert::UNEXPECTED_MESSAGE)
+        }
+        HelloError::Malformed(_) => (FailureClass::Malformed, alert::DECODE_ERROR),
+        HelloError::DuplicateExtension(_) => (FailureClass::ProtocolViolation, 47),
+    };
+    of_first_bytes(class, Some(code), error.to_string())
 }
 
 /// The failure of a client that offers no version of the policy.
@@ -170,7 +182,8 @@ pub(super) fn false_start() -> Failure {
     }
 }
 
-fn of_tls(error: &Error, scene: &Scene<'_>) -> Failure {
+/// The failure that rustls's `error` means.
+pub(super) fn of_tls(error: &Error, scene: &Scene<'_>) -> Failure {
     use FailureClass as C;
 
     if let Error::AlertReceived(description) = error {

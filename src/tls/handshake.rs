@@ -24,7 +24,8 @@ use super::hello::ClientHello;
 use super::offer::Offer;
 use super::policy::TlsPolicy;
 use super::record::{EarlyData, FirstRequest, Readmission, RecordIo, Transport};
-use super::sites::{Choice, Site, Sites};
+use super::selection;
+use super::sites::{Site, Sites};
 use super::work::{SessionFacts, Verdict};
 use crate::config::{Alpn, CipherSuite, FalseStartMode, Group};
 use crate::deadline::Deadline;
@@ -128,50 +129,20 @@ where
     };
     let hello = match ClientHello::parse(&message) {
         Ok(hello) => hello,
-        Err(error) => {
-            let (class, code) = match error {
-                super::hello::HelloError::NotClientHello(_) => {
-                    (FailureClass::ProtocolViolation, alert::UNEXPECTED_MESSAGE)
-                }
-                super::hello::HelloError::Malformed(_) => {
-                    (FailureClass::Malformed, alert::DECODE_ERROR)
-                }
-                super::hello::HelloError::DuplicateExtension(_) => {
-                    (FailureClass::ProtocolViolation, 47)
-                }
-            };
-            let failure = diagnosis::of_first_bytes(class, Some(code), error.to_string());
-            return Err(facts.refuse(io, failure).await);
-        }
+        Err(error) => return Err(facts.refuse(io, diagnosis::of_hello_error(error)).await),
     };
-    let (choice, label) = sites.choose(&hello);
+    let (site, label) = selection::site(&hello, sites);
     facts.label = label;
     let hello = facts.hello.insert(hello);
-    let site = match choice {
-        Choice::Site(site) => site,
-        Choice::UnknownName | Choice::MissingName => {
-            let failure = diagnosis::no_such_name(hello);
-            return Err(facts.refuse(io, failure).await);
-        }
+    let selected = site.and_then(|site| {
+        let version = selection::version(hello, site.policy().spec())?;
+        Ok((site, version))
+    });
+    let (site, version) = match selected {
+        Ok(selected) => selected,
+        Err(failure) => return Err(facts.refuse(io, failure).await),
     };
     let policy = site.policy().spec();
-    let shared = policy.versions.iter().any(|version| match version {
-        ProtocolVersion::Tls12 => hello.offers_tls12(),
-        ProtocolVersion::Tls13 => hello.offers_tls13(),
-    });
-    if !shared {
-        let failure = diagnosis::no_shared_version(hello, policy);
-        return Err(facts.refuse(io, failure).await);
-    }
-    if hello.falls_back() && policy.versions.contains(&ProtocolVersion::Tls13) {
-        let failure = diagnosis::needless_fallback();
-        return Err(facts.refuse(io, failure).await);
-    }
-    let tls13 = hello.offers_tls13() && policy.versions.contains(&ProtocolVersion::Tls13);
-    let version = match tls13 {
-        true => ProtocolVersion::Tls13,
-        false => ProtocolVersion::Tls12,
-    };
     if let Some(handshake) = io.handshake() {
         handshake
             .deadline

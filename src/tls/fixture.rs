@@ -1,0 +1,84 @@
+//! Sites and ClientHellos for the tests of this room.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_rustls::rustls::crypto::{SupportedKxGroup, aws_lc_rs};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use super::{LoadedCertificate, Site, Sites, TlsPolicy};
+use crate::config::{
+    Alpn, CertificatePair, CipherSuite, FalseStartMode, Group, PemSource, Policy, Resumption,
+    ResumptionMode, SniAction,
+};
+use crate::report::ProtocolVersion;
+
+/// Sites with one ECDSA certificate for `localhost`, under a policy with few suites, X25519 alone
+/// and this change.
+pub(super) fn sites(change: impl FnOnce(&mut Policy)) -> Sites {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let pair = CertificatePair {
+        chain: PemSource::Memory(made.cert.pem().into()),
+        key: PemSource::Memory(made.signing_key.serialize_pem().into()),
+        ocsp: None,
+    };
+    let certificate = Arc::new(LoadedCertificate::load(&[pair]).unwrap());
+    let mut spec = Policy {
+        name: "test".into(),
+        versions: vec![ProtocolVersion::Tls12, ProtocolVersion::Tls13],
+        cipher_suites: [0x1301, 0xc02b]
+            .into_iter()
+            .filter_map(CipherSuite::by_code)
+            .collect(),
+        groups: [29].into_iter().filter_map(Group::by_code).collect(),
+        alpn: vec![Alpn::H2, Alpn::Http11],
+        unknown_sni: SniAction::Reject,
+        missing_sni: SniAction::DefaultCertificate,
+        handshake_timeout: Duration::from_secs(5),
+        resumption: Resumption {
+            mode: ResumptionMode::Off,
+            lifetime: Duration::from_secs(60),
+            tickets: 2,
+            cache_size: 1 << 20,
+        },
+        client_auth: None,
+        false_start: FalseStartMode::Allow,
+        certificate_compression: true,
+    };
+    change(&mut spec);
+    let policy = Arc::new(TlsPolicy::new(spec, None).unwrap());
+    let site = Arc::new(Site::new(certificate.clone(), policy.clone()).unwrap());
+    let mut sites = Sites::new(site.clone(), policy);
+    for name in certificate.names() {
+        sites.add(name, site.clone());
+    }
+    sites
+}
+
+/// The ClientHello of a rustls client, without its record header.
+pub(super) fn hello_of(
+    versions: &[&str],
+    groups: &[&'static dyn SupportedKxGroup],
+    name: &str,
+) -> Vec<u8> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.kx_groups = groups.to_vec();
+    let versions: Vec<_> = [("1.2", &TLS12), ("1.3", &TLS13)]
+        .into_iter()
+        .filter(|(name, _)| versions.contains(name))
+        .map(|(_, version)| version)
+        .collect();
+    let mut config = ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&versions)
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(config.into(), name).unwrap();
+    let mut record = Vec::new();
+    client.write_tls(&mut record).unwrap();
+    record.split_off(5)
+}
