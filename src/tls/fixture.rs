@@ -8,6 +8,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 
+use super::hello::{ClientHello, ServerName as ClientHelloName};
+use super::selection;
 use super::{LoadedCertificate, Site, Sites, TlsPolicy};
 use crate::config::{
     Alpn, CertificatePair, CipherSuite, FalseStartMode, Group, PemSource, Policy, Resumption,
@@ -55,6 +57,15 @@ pub(super) fn sites(change: impl FnOnce(&mut Policy)) -> Sites {
         sites.add(name, site.clone());
     }
     sites
+}
+
+/// The site for `localhost`.
+pub(super) fn site(sites: &Sites) -> Arc<Site> {
+    let hello = ClientHello {
+        server_name: ClientHelloName::Name("localhost".into()),
+        ..ClientHello::default()
+    };
+    selection::site(&hello, sites).0.unwrap()
 }
 
 /// The ClientHello of a rustls client, without its record header.

@@ -9,6 +9,7 @@ mod chain;
 mod client_auth;
 mod client_identity;
 mod clock;
+mod comparison;
 mod diagnosis;
 mod first_flight;
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(super) fn version(hello: &ClientHello, policy: &Policy) -> Result<ProtocolVe
         return Err(diagnosis::no_shared_version(hello, policy));
     }
     if hello.falls_back() && allows(ProtocolVersion::Tls13) {
-        return Err(diagnosis::needless_fallback());
+        return Err(diagnosis::needless_fallback(hello, policy));
     }
     Ok(match tls13 {
         true => ProtocolVersion::Tls13,
