@@ -21,6 +21,7 @@ use super::diagnosis::{self, Scene};
 use super::first_flight::Assembly;
 use super::first_flight::{FirstFlight, looks_like_http};
 use super::hello::ClientHello;
+use super::ja4::ja4;
 use super::offer::Offer;
 use super::policy::TlsPolicy;
 use super::record::{EarlyData, FirstRequest, Readmission, RecordIo, Transport};
@@ -453,7 +454,7 @@ impl Facts<'_> {
                 .age
                 .filter(|_| kind == Some(HandshakeKind::Resumed)),
             false_start,
-            ja4: None,
+            ja4: self.hello.as_ref().map(ja4),
             rtt: None,
             round_trips: round_trips(server.version, kind, server.hello_retry, false_start),
             total,

@@ -17,6 +17,7 @@ mod fixture;
 mod handshake;
 mod hello;
 mod hooks;
+mod ja4;
 mod key_directory;
 mod key_log;
 mod key_log_writer;
