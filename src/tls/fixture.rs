@@ -93,3 +93,35 @@ pub(super) fn hello_of(
     client.write_tls(&mut record).unwrap();
     record.split_off(5)
 }
+
+/// The ClientHello of a TLS 1.2 client with one suite and one group, which takes ECDSA and RSA.
+pub(super) fn old_hello(suite: u16, group: u16, name: &str) -> Vec<u8> {
+    let mut body = vec![3, 3];
+    body.extend([7; 32]);
+    body.extend([0, 0, 2]);
+    body.extend(suite.to_be_bytes());
+    body.extend([1, 0]);
+    let length = u16::try_from(name.len()).unwrap();
+    let mut name_list = (length + 3).to_be_bytes().to_vec();
+    name_list.push(0);
+    name_list.extend(length.to_be_bytes());
+    name_list.extend(name.bytes());
+    let groups = [&[0, 2], &group.to_be_bytes()[..]].concat();
+    let mut extensions = Vec::new();
+    for (number, content) in [
+        (0u16, &*name_list),
+        (10, &groups),
+        (11, &[1, 0]),
+        (13, &[0, 4, 4, 3, 4, 1]),
+    ] {
+        extensions.extend(number.to_be_bytes());
+        extensions.extend(u16::try_from(content.len()).unwrap().to_be_bytes());
+        extensions.extend(content);
+    }
+    body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
+    body.extend(extensions);
+    let mut message = vec![1, 0];
+    message.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
+    message.extend(body);
+    message
+}

@@ -25,6 +25,7 @@ use super::ja4::ja4;
 use super::offer::Offer;
 use super::policy::TlsPolicy;
 use super::record::{EarlyData, FirstRequest, Readmission, RecordIo, Transport};
+use super::remedy::Ailment;
 use super::selection;
 use super::sites::{Site, Sites};
 use super::work::{SessionFacts, Verdict};
@@ -74,6 +75,9 @@ pub struct Refused<S> {
     /// The stream, where something was written that the client should have time to read: closing
     /// at once could destroy it with an RST.
     pub linger: Option<S>,
+    /// What [`super::prescribe`] wants to know, once the client has its alert; `None` for probes
+    /// and where no ClientHello was decoded.
+    pub ailment: Option<Ailment>,
 }
 
 /// Answer to HTTP on the TLS port.
@@ -100,6 +104,7 @@ where
     let mut io = RecordIo::new(io, incoming.accepted, deadline);
     let mut facts = Facts {
         incoming,
+        message: Vec::new(),
         hello: None,
         site: None,
         label: ServerNameLabel::None,
@@ -115,7 +120,7 @@ where
         FirstFlight::Closed { .. } => {
             return Err(facts.broken(io, &io::ErrorKind::UnexpectedEof.into()));
         }
-        FirstFlight::NotTls(bytes) => return Err(not_tls(&facts, io, &bytes).await),
+        FirstFlight::NotTls(bytes) => return Err(not_tls(&mut facts, io, &bytes).await),
         FirstFlight::WrongRecord(kind) => {
             let text = format!("the first record is of type {kind}, not a handshake record");
             let class = FailureClass::ProtocolViolation;
@@ -134,6 +139,7 @@ where
     };
     let (site, label) = selection::site(&hello, sites);
     facts.label = label;
+    facts.message = message;
     let hello = facts.hello.insert(hello);
     let selected = site.and_then(|site| {
         let version = selection::version(hello, site.policy().spec())?;
@@ -176,7 +182,7 @@ where
             .transcript
             .expect_client_certificate(site.policy().clients().is_some());
     }
-    let class = || match site.policy().resumes(version, Offer::read(&message)) {
+    let class = || match site.policy().resumes(version, Offer::read(&facts.message)) {
         true => Class::Resumption,
         false => Class::Full,
     };
@@ -187,7 +193,6 @@ where
         }
         Err(Unadmitted::Broken(error)) => return Err(facts.broken(start.io, &error)),
     };
-    drop(message);
     if let Some(handshake) = start.io.handshake() {
         handshake.begin_server_flight();
     }
@@ -288,6 +293,8 @@ fn is_overload(error: &io::Error) -> bool {
 /// What is known so far.
 struct Facts<'a> {
     incoming: &'a Incoming,
+    /// The ClientHello with its handshake header; empty until it has decoded.
+    message: Vec<u8>,
     hello: Option<ClientHello>,
     site: Option<Arc<Site>>,
     label: ServerNameLabel,
@@ -295,7 +302,7 @@ struct Facts<'a> {
 
 impl Facts<'_> {
     /// The stream or rustls failed.
-    fn broken<S>(&self, io: RecordIo<S>, error: &io::Error) -> Box<Refused<S>> {
+    fn broken<S>(&mut self, io: RecordIo<S>, error: &io::Error) -> Box<Refused<S>> {
         let mut io = io;
         let wrote = io
             .handshake()
@@ -313,11 +320,12 @@ impl Facts<'_> {
         Box::new(Refused {
             report,
             linger: linger.then(|| io.into_inner()),
+            ailment: self.ailment(),
         })
     }
 
     /// We refuse, with the alert of `failure`.
-    async fn refuse<S>(&self, mut io: RecordIo<S>, failure: Failure) -> Box<Refused<S>>
+    async fn refuse<S>(&mut self, mut io: RecordIo<S>, failure: Failure) -> Box<Refused<S>>
     where
         S: Transport,
     {
@@ -331,7 +339,7 @@ impl Facts<'_> {
 
     /// rustls has resumed a session whose certificate is not accepted any more.
     async fn refuse_resumed<S>(
-        &self,
+        &mut self,
         mut stream: TlsStream<RecordIo<S>>,
         error: rustls::Error,
     ) -> Box<Refused<S>>
@@ -351,15 +359,29 @@ impl Facts<'_> {
         Box::new(Refused {
             report,
             linger: told.then(|| io.into_inner()),
+            ailment: self.ailment(),
         })
     }
 
-    fn refused<S>(&self, mut io: RecordIo<S>, outcome: Outcome, linger: bool) -> Box<Refused<S>> {
+    fn refused<S>(
+        &mut self,
+        mut io: RecordIo<S>,
+        outcome: Outcome,
+        linger: bool,
+    ) -> Box<Refused<S>> {
         let report = self.report(&mut io, None, None, |_| outcome);
         Box::new(Refused {
             report,
             linger: linger.then(|| io.into_inner()),
+            ailment: self.ailment(),
         })
+    }
+
+    /// The ClientHello, now that the report is made.
+    fn ailment(&mut self) -> Option<Ailment> {
+        let hello = self.hello.take()?;
+        let message = std::mem::take(&mut self.message);
+        Some(Ailment { message, hello })
     }
 
     /// Why no application protocol was negotiated, without which most clients do not start early.
@@ -512,7 +534,7 @@ fn verify_resumed<S>(
 }
 
 /// Says what the client sent instead of TLS.
-async fn not_tls<S>(facts: &Facts<'_>, mut io: RecordIo<S>, bytes: &[u8]) -> Box<Refused<S>>
+async fn not_tls<S>(facts: &mut Facts<'_>, mut io: RecordIo<S>, bytes: &[u8]) -> Box<Refused<S>>
 where
     S: Transport,
 {
