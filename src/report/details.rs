@@ -13,6 +13,9 @@ use serde::Serialize;
 pub struct FailureDetails {
     /// Whether the wire does not tell why: a client that closes says nothing.
     pub undetermined: bool,
+    /// Server names: the one that was sent, and those that the listener serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_names: Option<Comparison>,
     /// TLS versions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub versions: Option<Comparison>,
@@ -62,6 +65,9 @@ pub struct Comparison {
     pub offered_more: usize,
     /// The policy's, sorted alike.
     pub allowed: Vec<Name>,
+    /// How many more are allowed than are listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub allowed_more: usize,
     /// What both have.
     pub shared: Vec<Name>,
 }

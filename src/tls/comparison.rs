@@ -1,11 +1,14 @@
 //! A client's offer beside what a policy allows, by name.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use tokio_rustls::rustls::{self, NamedGroup, SignatureAlgorithm, SignatureScheme};
 
 use super::certificates::LoadedCertificate;
 use super::hello::{ClientHello, is_grease};
 use super::sites::Site;
-use crate::config::{CertificateType, CipherSuite, Group, Policy};
+use crate::config::{CertificateType, CipherSuite, Group, Policy, nearest};
 use crate::report::{Comparison, FailureDetails, Name, ProtocolVersion};
 
 /// Suites that are signals and nothing to be negotiated: TLS_EMPTY_RENEGOTIATION_INFO_SCSV (RFC
@@ -55,6 +58,35 @@ pub(super) fn of_versions(hello: &ClientHello, policy: &Policy) -> FailureDetail
         cipher_suites: Some(suites(hello, policy)),
         ..FailureDetails::default()
     }
+}
+
+/// The name that was sent beside those that are served, and the one of them that may be meant.
+pub(super) fn of_name(
+    hello: &ClientHello,
+    served: &BTreeSet<Arc<str>>,
+) -> (FailureDetails, Option<Name>) {
+    /// More names are not looked at: a listener can have thousands, and failures come in floods.
+    const MOST: usize = 32;
+    let names = || served.iter().map(|name| &**name).take(MOST);
+    let meant = hello
+        .name()
+        .filter(|_| served.len() <= MOST)
+        .and_then(|name| nearest(name, names()))
+        .map(|name| name.to_owned().into());
+    let details = FailureDetails {
+        server_names: Some(Comparison {
+            offered: hello
+                .name()
+                .map(|name| name.to_owned().into())
+                .into_iter()
+                .collect(),
+            allowed: names().map(|name| name.to_owned().into()).collect(),
+            allowed_more: served.len().saturating_sub(MOST),
+            ..Comparison::default()
+        }),
+        ..FailureDetails::default()
+    };
+    (details, meant)
 }
 
 /// Whether a certificate of these keys can be used with `suite` (RFC 5246 section 7.4.2).
@@ -129,6 +161,7 @@ fn alpn(hello: &ClientHello, policy: &Policy) -> Comparison {
         offered_more: offered.len().saturating_sub(Comparison::MOST),
         offered: names,
         allowed,
+        allowed_more: 0,
         shared,
     }
 }
@@ -157,6 +190,7 @@ fn compare(
         offered: listed.iter().map(|&code| name(code)).collect(),
         offered_more: theirs.len() - listed.len(),
         allowed: ours.into_iter().map(name).collect(),
+        allowed_more: 0,
         shared,
     }
 }
@@ -245,6 +279,7 @@ fn scheme_name(code: u16) -> Name {
 #[cfg(test)]
 mod tests {
     use super::super::fixture;
+    use super::super::hello::ServerName;
     use super::*;
 
     #[test]
@@ -260,6 +295,28 @@ mod tests {
         assert_eq!(scheme_name(0x0804), "rsa_pss_rsae_sha256");
         assert_eq!(scheme_name(0x0301), "0x0301");
         assert_eq!(version_name(0x7f1c), "0x7f1c");
+    }
+
+    #[test]
+    fn the_name_that_may_be_meant_is_told() {
+        let hello = ClientHello {
+            server_name: ServerName::Name("exmaple.com".into()),
+            ..ClientHello::default()
+        };
+        let mut served: BTreeSet<Arc<str>> = ["*.example.com", "example.com"]
+            .into_iter()
+            .map(Into::into)
+            .collect();
+        let (details, meant) = of_name(&hello, &served);
+        assert_eq!(meant.unwrap(), "example.com");
+        let names = details.server_names.unwrap();
+        assert_eq!(names.offered, ["exmaple.com"]);
+        assert_eq!(names.allowed, ["*.example.com", "example.com"]);
+        served.extend((0..100).map(|number| format!("{number}.test").into()));
+        let (details, meant) = of_name(&hello, &served);
+        assert_eq!(meant, None);
+        let names = details.server_names.unwrap();
+        assert_eq!((names.allowed.len(), names.allowed_more), (32, 70));
     }
 
     #[test]

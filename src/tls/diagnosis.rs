@@ -4,8 +4,10 @@
 //! groups there), so an incompatible offer is compared with the policy in a fixed order: version,
 //! suites, certificate type, groups, signature algorithms, ALPN.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -16,7 +18,7 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 use super::alert;
 use super::client_auth::take_refused;
 use super::comparison;
-use super::hello::{ClientHello, HelloError};
+use super::hello::{ClientHello, HelloError, ServerName};
 use super::selection;
 use super::sites::Site;
 use crate::config::{Group, Policy};
@@ -154,18 +156,22 @@ pub(super) fn overload() -> Failure {
 }
 
 /// The failure of a client whose server name is not served.
-pub(super) fn no_such_name(hello: &ClientHello) -> Failure {
-    let (class, diagnosis) = match (hello.name(), &hello.server_name) {
+pub(super) fn no_such_name(hello: &ClientHello, served: &BTreeSet<Arc<str>>) -> Failure {
+    let (details, meant) = comparison::of_name(hello, served);
+    let (class, mut diagnosis) = match (hello.name(), &hello.server_name) {
         (Some(name), _) => (
             FailureClass::UnknownSni,
             format!("server name {name:?} is not configured here"),
         ),
-        (None, super::hello::ServerName::Invalid) => (
+        (None, ServerName::Invalid) => (
             FailureClass::UnknownSni,
             "the server name sent is no host name".into(),
         ),
         (None, _) => (FailureClass::MissingSni, "no server name was sent".into()),
     };
+    if let Some(meant) = meant {
+        let _ = write!(diagnosis, "; {meant:?} is");
+    }
     Failure::new(
         class,
         Phase::Select,
@@ -173,6 +179,7 @@ pub(super) fn no_such_name(hello: &ClientHello) -> Failure {
         Some(alert::UNRECOGNIZED_NAME),
         diagnosis,
     )
+    .with(details)
 }
 
 /// The failure of a client that says it offers less than it can, where the policy has more.
@@ -211,7 +218,8 @@ pub(super) fn of_tls(error: &Error, scene: &Scene<'_>) -> Failure {
     }
     if let Some((class, alert, diagnosis)) = client_certificate(error) {
         let alert = Some(scene.alert_sent.unwrap_or(alert));
-        return Failure::new(class, Phase::ClientAuth, Side::Server, alert, diagnosis);
+        return Failure::new(class, Phase::ClientAuth, Side::Server, alert, diagnosis)
+            .with(details(scene));
     }
     let (class, alert) = match error {
         Error::PeerIncompatible(_) => {

@@ -19,7 +19,9 @@ pub(super) fn site(
     let (choice, label) = sites.choose(hello);
     let chosen = match choice {
         Choice::Site(site) => Ok(site),
-        Choice::UnknownName | Choice::MissingName => Err(diagnosis::no_such_name(hello)),
+        Choice::UnknownName | Choice::MissingName => {
+            Err(diagnosis::no_such_name(hello, sites.labels()))
+        }
     };
     (chosen, label)
 }

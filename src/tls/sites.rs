@@ -1,5 +1,6 @@
 //! Which certificate and policy a client gets, by the server name it sends.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub struct Sites {
     default: Arc<Site>,
     policy: Arc<TlsPolicy>,
     remedies: Remedies,
+    /// The names as labels, for people.
+    labels: BTreeSet<Arc<str>>,
 }
 
 /// One certificate under one policy.
@@ -106,7 +109,13 @@ impl Sites {
             default,
             policy,
             remedies: Remedies::default(),
+            labels: BTreeSet::new(),
         }
+    }
+
+    /// The names that are served, sorted.
+    pub(super) const fn labels(&self) -> &BTreeSet<Arc<str>> {
+        &self.labels
     }
 
     /// The searches for remedies of this listener and generation.
@@ -125,6 +134,7 @@ impl Sites {
             return Some(first.clone());
         }
         let label: Arc<str> = name.to_string().into();
+        self.labels.insert(label.clone());
         self.named.insert(name, (label, site));
         None
     }

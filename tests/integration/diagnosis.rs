@@ -864,6 +864,7 @@ fn what_was_waited_for_is_told_and_what_is_not_known() {
         assert_eq!(details["undetermined"], false, "{handshake}");
         assert_eq!(details["waited_for"], awaited, "{handshake}");
     }
+    daemon.wait_metric("tls_handshake_undetermined_total", &[], 2.0);
 }
 
 #[test]
