@@ -77,6 +77,37 @@ impl Comparison {
     pub const MOST: usize = 128;
 }
 
+impl FailureDetails {
+    /// What it takes on the heap, itself included; a chain is its certificate's.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let comparisons = [
+            &self.server_names,
+            &self.versions,
+            &self.cipher_suites,
+            &self.groups,
+            &self.signature_schemes,
+            &self.alpn,
+        ];
+        let lists = comparisons
+            .into_iter()
+            .flatten()
+            .flat_map(|both| [&both.offered, &both.allowed, &both.shared])
+            .chain(&self.usable_cipher_suites);
+        size_of::<Self>()
+            + lists.map(list_bytes).sum::<usize>()
+            + self.certificate_types.capacity() * size_of::<&str>()
+    }
+}
+
+fn list_bytes(list: &Vec<Name>) -> usize {
+    let owned = list.iter().map(|name| match name {
+        Cow::Owned(text) => text.capacity(),
+        Cow::Borrowed(_) => 0,
+    });
+    list.capacity() * size_of::<Name>() + owned.sum::<usize>()
+}
+
 #[allow(
     clippy::trivially_copy_pass_by_ref,
     reason = "serde passes fields by reference"
@@ -134,6 +165,20 @@ mod tests {
         for millis in [0, 2_000, 9_900, 10_300, 4_900] {
             assert_eq!(like(millis), None, "{millis}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_is_counted() {
+        let empty = FailureDetails::default().heap_bytes();
+        let details = FailureDetails {
+            alpn: Some(Comparison {
+                offered: vec!["h2".into(), "x".repeat(100).into()],
+                ..Comparison::default()
+            }),
+            ..FailureDetails::default()
+        };
+        let names = 2 * size_of::<Name>() + 100;
+        assert_eq!(details.heap_bytes(), empty + names);
     }
 
     #[test]

@@ -46,7 +46,7 @@ struct State {
     since: Instant,
 }
 
-/// A search computes up to six handshakes.
+/// A search computes seven key exchanges at most, and one signature: all failures come before it.
 const MOST_A_SECOND: u32 = 20;
 /// Offers whose remedy is remembered; past it all are forgotten.
 const MOST_KNOWN: usize = 256;
@@ -86,8 +86,8 @@ const fn can_help(class: FailureClass) -> bool {
 }
 
 /// Fills the remedy of `failure`, which `ailment` is about, at the listener with `sites`: from
-/// what is known of the same offer, or else by up to six handshakes in memory on a thread that may
-/// block. At most 20 searches a second; past it, none is sought.
+/// what is known of the same offer, or else by rehearsals on a thread that may block. At most 20
+/// searches a second; past it, none is sought.
 pub async fn prescribe(failure: &mut Failure, ailment: Ailment, sites: &Arc<Sites>) {
     if !can_help(failure.class) {
         return;
