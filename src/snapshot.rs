@@ -50,7 +50,7 @@ pub struct ListenerState {
     /// The listener's name.
     pub name: Arc<str>,
     /// The TLS sites; `None` for a plain listener.
-    pub sites: Option<Sites>,
+    pub sites: Option<Arc<Sites>>,
     /// The listener's metrics.
     pub metrics: Arc<ListenerMetrics>,
 }
@@ -447,7 +447,7 @@ impl Builder<'_> {
                     policy,
                     certificates: ids,
                 } => match self.sites(listener, (*policy, ids), policies, certificates) {
-                    Some(sites) => Some(sites),
+                    Some(sites) => Some(Arc::new(sites)),
                     None => continue,
                 },
             };

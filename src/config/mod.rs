@@ -42,3 +42,4 @@ pub use measures::duration as read_duration;
 pub use model::*;
 pub use names::{CertificateType, CipherSuite, Group, Preset};
 pub use upstream_tls::UpstreamTls;
+pub use wording::nearest;

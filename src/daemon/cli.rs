@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use super::ask_key_log::{self, KeyLogArgs};
 use super::exit::Exit;
 use super::socket_client::SocketArgs;
 use super::ticket_key::{self, TicketKeyCommand};
-use super::{ask_reload, check, dev, run, status};
+use super::{ask_reload, check, dev, explain, run, status};
 
 /// A TLS-terminating reverse proxy that shows you the handshake.
 #[derive(Debug, Parser)]
@@ -87,6 +88,13 @@ enum Command {
         #[command(flatten)]
         key_log: KeyLogArgs,
     },
+    /// Explain a failure class: what it means, usual causes, how to confirm and to fix it.
+    ///
+    /// Without a class, list them all.
+    Explain {
+        /// The class, as in metrics and events.
+        class: Option<String>,
+    },
     /// Print the version.
     Version,
 }
@@ -121,6 +129,7 @@ pub fn main() -> Exit {
             ready,
         } => status::status(&socket, json, ready),
         Command::KeyLog { socket, key_log } => ask_key_log::ask_key_log(&socket, &key_log),
+        Command::Explain { class } => explain::explain(class.as_deref()),
         Command::Version => {
             say(&format!("handfast {}", env!("CARGO_PKG_VERSION")));
             Exit::Ok
@@ -128,16 +137,15 @@ pub fn main() -> Exit {
     }
 }
 
-/// A line on standard output, for commands whose product it is.
-#[expect(clippy::print_stdout, reason = "the product of a command, not a log")]
+/// A line on standard output, for commands whose product it is. A reader that has seen enough (a
+/// closed pipe) is no fault.
 pub(super) fn say(line: &str) {
-    println!("{line}");
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// A line on standard error, before there is a log.
-#[expect(clippy::print_stderr, reason = "before there is a log")]
 pub(super) fn complain(line: &str) {
-    eprintln!("{line}");
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod demo;
 mod descriptors;
 mod dev;
 mod exit;
+mod explain;
 mod reload;
 mod reloader;
 mod run;

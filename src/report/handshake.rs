@@ -45,7 +45,7 @@ pub struct HandshakeReport {
     pub session_age: Option<Duration>,
     /// What became of False Start.
     pub false_start: FalseStart,
-    /// The JA4 fingerprint of the ClientHello, once it is computed.
+    /// The JA4 fingerprint of the ClientHello, where it decodes.
     pub ja4: Option<String>,
     /// The kernel's smoothed round trip time, where it tells.
     pub rtt: Option<Duration>,

@@ -59,13 +59,15 @@ impl Serialize for HandshakeReport {
 
 impl Serialize for Failure {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("Failure", 6)?;
+        let mut out = serializer.serialize_struct("Failure", 8)?;
         out.serialize_field("class", self.class.name())?;
         out.serialize_field("phase", self.phase.name())?;
         out.serialize_field("side", self.side.name())?;
         out.serialize_field("alert", &self.alert)?;
         out.serialize_field("diagnosis", &self.diagnosis)?;
-        out.serialize_field("would_succeed_with", &None::<()>)?;
+        out.serialize_field("would_succeed_with", &self.remedy.text())?;
+        out.serialize_field("remedy", self.remedy.name())?;
+        out.serialize_field("details", &*self.details)?;
         out.end()
     }
 }
@@ -121,7 +123,7 @@ mod tests {
     use super::*;
     use crate::report::{
         ConnectionId, Direction, FailureClass, FalseStart, Part, Peer, Phase, ProtocolVersion,
-        Resumption, ServerNameLabel, Side,
+        Remedy, Resumption, ServerNameLabel, Side,
     };
 
     #[test]
@@ -154,6 +156,8 @@ mod tests {
                 side: Side::Server,
                 alert: None,
                 diagnosis: "said \"nothing\"\n".into(),
+                details: Box::default(),
+                remedy: Remedy::Proven("[tls.web]\n".into()),
             }),
             version: Some(ProtocolVersion::Tls12),
             kind: None,
@@ -204,7 +208,8 @@ mod tests {
                 r#""other":0.0},"messages":[{"direction":"in","name":"ClientHello","bytes":512,"#,
                 r#""at_us":1.25}],"failure":{"class":"timeout","phase":"client_flight_wait","#,
                 r#""side":"server","alert":null,"diagnosis":"said \"nothing\"\n","#,
-                r#""would_succeed_with":null}}"#,
+                r#""would_succeed_with":"[tls.web]\n","remedy":"proven","#,
+                r#""details":{"undetermined":false}}}"#,
             ]
             .concat()
         );

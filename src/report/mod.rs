@@ -3,6 +3,7 @@
 //! Nothing here does IO or knows rustls; the handshake driver fills these types, telemetry and
 //! the admin API read them.
 
+mod details;
 mod failure;
 mod handshake;
 mod http2_limit;
@@ -10,7 +11,8 @@ mod json;
 mod phase;
 mod resumption;
 
-pub use failure::{Failure, FailureClass, Side};
+pub use details::{ChainLink, Comparison, FailureDetails, Name, gave_up_like};
+pub use failure::{Failure, FailureClass, Remedy, Side};
 pub use handshake::{
     ConnectionId, Direction, HandshakeKind, HandshakeReport, Message, Outcome, Peer,
     ProtocolVersion, ServerNameLabel,

@@ -18,7 +18,7 @@ use crate::proxy::{ConnectionInfo, ProxyService, TlsFacts};
 use crate::report::{ConnectionId, FailureClass, Outcome};
 use crate::snapshot::{ListenerState, SnapshotStore};
 use crate::telemetry::{Limit, ListenerMetrics, Telemetry};
-use crate::tls::{self, Admission, Established, Incoming, Sites};
+use crate::tls::{self, Admission, Established, Incoming, Refused, Sites};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -166,7 +166,7 @@ pub(super) async fn serve(
 async fn handshake(
     stream: Outbox<TcpStream>,
     incoming: &Incoming,
-    sites: &Sites,
+    sites: &Arc<Sites>,
     listener: &ListenerState,
     context: &ServerContext,
 ) -> Option<Established<Outbox<TcpStream>>> {
@@ -187,12 +187,24 @@ async fn handshake(
             {
                 context.telemetry.metrics.limit_refused(Limit::Handshakes);
             }
-            context
-                .telemetry
-                .handshake(&listener.metrics, refused.report);
-            if let Some(io) = refused.linger {
-                linger(io).await;
-            }
+            let Refused {
+                mut report,
+                linger: stream,
+                ailment,
+            } = *refused;
+            let told = async {
+                if let (Outcome::Failed(failure), Some(ailment)) = (&mut report.outcome, ailment) {
+                    tls::prescribe(failure, ailment, sites).await;
+                }
+                context.telemetry.handshake(&listener.metrics, report);
+            };
+            let closed = async {
+                if let Some(stream) = stream {
+                    linger(stream).await;
+                }
+            };
+            // The client has its alert; neither waits for the other.
+            tokio::join!(told, closed);
             None
         }
     }

@@ -56,7 +56,8 @@ const IN_FLIGHT: usize = 2;
 const PROBES: usize = 3;
 const HELLO_RETRY: usize = 4;
 const HTTP2_ABUSE: usize = 5;
-const FALSE_START: usize = HTTP2_ABUSE + Http2Limit::ALL.len();
+const UNDETERMINED: usize = HTTP2_ABUSE + Http2Limit::ALL.len();
+const FALSE_START: usize = UNDETERMINED + 1;
 const RESUMPTION: usize = FALSE_START + FalseStart::NAMES.len();
 const DURATION: usize = RESUMPTION + ProtocolVersion::ALL.len() * Resumption::ALL.len();
 const PART: usize = DURATION + ProtocolVersion::ALL.len() * KINDS * HANDSHAKE.counters();
@@ -98,6 +99,9 @@ impl ListenerMetrics {
         match &report.outcome {
             Outcome::Probe => lane.add(PROBES, 1),
             Outcome::Failed(failure) => {
+                if failure.details.undetermined {
+                    lane.add(UNDETERMINED, 1);
+                }
                 self.server_name(&report.server_name_label, |name| {
                     name.failed(failure.class, failure.side);
                 });
@@ -270,6 +274,11 @@ fn write_connections(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)
         "tls_hello_retry",
         "Handshakes in which a HelloRetryRequest cost a round trip.",
         HELLO_RETRY,
+    );
+    counter(
+        "tls_handshake_undetermined",
+        "Failed handshakes of which the wire does not tell why.",
+        UNDETERMINED,
     );
     out.family(
         "accept_errors",

@@ -234,8 +234,12 @@ impl Default for RingQuery {
 fn heap_bytes(report: &HandshakeReport) -> usize {
     /// The two counters of an [`Arc`].
     const ARC: usize = 2 * size_of::<usize>();
-    let diagnosis = match &report.outcome {
-        Outcome::Failed(failure) => failure.diagnosis.capacity(),
+    let failure = match &report.outcome {
+        Outcome::Failed(failure) => {
+            failure.diagnosis.capacity()
+                + failure.details.heap_bytes()
+                + failure.remedy.text().map_or(0, str::len)
+        }
         Outcome::Ok | Outcome::Probe => 0,
     };
     ARC + size_of::<HandshakeReport>()
@@ -245,7 +249,7 @@ fn heap_bytes(report: &HandshakeReport) -> usize {
             .as_ref()
             .map_or(0, |name| ARC + name.len())
         + report.ja4.as_ref().map_or(0, String::capacity)
-        + diagnosis
+        + failure
 }
 
 #[cfg(test)]

@@ -55,13 +55,13 @@ pub(crate) fn failed() -> HandshakeReport {
     phases.add(Phase::Select, Duration::from_micros(700));
     HandshakeReport {
         id: ConnectionId(0xdef),
-        outcome: Outcome::Failed(Failure {
-            class: FailureClass::NoSharedVersion,
-            phase: Phase::Select,
-            side: Side::Server,
-            alert: Some(70),
-            diagnosis: "the client offers \"1.1\" at most".into(),
-        }),
+        outcome: Outcome::Failed(Failure::new(
+            FailureClass::NoSharedVersion,
+            Phase::Select,
+            Side::Server,
+            Some(70),
+            "the client offers \"1.1\" at most".into(),
+        )),
         version: None,
         kind: None,
         cipher: None,

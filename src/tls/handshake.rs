@@ -21,10 +21,13 @@ use super::diagnosis::{self, Scene};
 use super::first_flight::Assembly;
 use super::first_flight::{FirstFlight, looks_like_http};
 use super::hello::ClientHello;
+use super::ja4::ja4;
 use super::offer::Offer;
 use super::policy::TlsPolicy;
 use super::record::{EarlyData, FirstRequest, Readmission, RecordIo, Transport};
-use super::sites::{Choice, Site, Sites};
+use super::remedy::Ailment;
+use super::selection;
+use super::sites::{Site, Sites};
 use super::work::{SessionFacts, Verdict};
 use crate::config::{Alpn, CipherSuite, FalseStartMode, Group};
 use crate::deadline::Deadline;
@@ -72,6 +75,9 @@ pub struct Refused<S> {
     /// The stream, where something was written that the client should have time to read: closing
     /// at once could destroy it with an RST.
     pub linger: Option<S>,
+    /// What [`super::prescribe`] wants to know, once the client has its alert; `None` for probes
+    /// and where no ClientHello was decoded.
+    pub ailment: Option<Ailment>,
 }
 
 /// What rustls encrypts ahead of the kernel: two records. More of it costs memory for each client
@@ -102,6 +108,7 @@ where
     let mut io = RecordIo::new(io, incoming.accepted, deadline);
     let mut facts = Facts {
         incoming,
+        message: Vec::new(),
         hello: None,
         site: None,
         label: ServerNameLabel::None,
@@ -117,7 +124,7 @@ where
         FirstFlight::Closed { .. } => {
             return Err(facts.broken(io, &io::ErrorKind::UnexpectedEof.into()));
         }
-        FirstFlight::NotTls(bytes) => return Err(not_tls(&facts, io, &bytes).await),
+        FirstFlight::NotTls(bytes) => return Err(not_tls(&mut facts, io, &bytes).await),
         FirstFlight::WrongRecord(kind) => {
             let text = format!("the first record is of type {kind}, not a handshake record");
             let class = FailureClass::ProtocolViolation;
@@ -132,50 +139,21 @@ where
     };
     let hello = match ClientHello::parse(&message) {
         Ok(hello) => hello,
-        Err(error) => {
-            let (class, code) = match error {
-                super::hello::HelloError::NotClientHello(_) => {
-                    (FailureClass::ProtocolViolation, alert::UNEXPECTED_MESSAGE)
-                }
-                super::hello::HelloError::Malformed(_) => {
-                    (FailureClass::Malformed, alert::DECODE_ERROR)
-                }
-                super::hello::HelloError::DuplicateExtension(_) => {
-                    (FailureClass::ProtocolViolation, 47)
-                }
-            };
-            let failure = diagnosis::of_first_bytes(class, Some(code), error.to_string());
-            return Err(facts.refuse(io, failure).await);
-        }
+        Err(error) => return Err(facts.refuse(io, diagnosis::of_hello_error(error)).await),
     };
-    let (choice, label) = sites.choose(&hello);
+    let (site, label) = selection::site(&hello, sites);
     facts.label = label;
+    facts.message = message;
     let hello = facts.hello.insert(hello);
-    let site = match choice {
-        Choice::Site(site) => site,
-        Choice::UnknownName | Choice::MissingName => {
-            let failure = diagnosis::no_such_name(hello);
-            return Err(facts.refuse(io, failure).await);
-        }
+    let selected = site.and_then(|site| {
+        let version = selection::version(hello, site.policy().spec())?;
+        Ok((site, version))
+    });
+    let (site, version) = match selected {
+        Ok(selected) => selected,
+        Err(failure) => return Err(facts.refuse(io, failure).await),
     };
     let policy = site.policy().spec();
-    let shared = policy.versions.iter().any(|version| match version {
-        ProtocolVersion::Tls12 => hello.offers_tls12(),
-        ProtocolVersion::Tls13 => hello.offers_tls13(),
-    });
-    if !shared {
-        let failure = diagnosis::no_shared_version(hello, policy);
-        return Err(facts.refuse(io, failure).await);
-    }
-    if hello.falls_back() && policy.versions.contains(&ProtocolVersion::Tls13) {
-        let failure = diagnosis::needless_fallback();
-        return Err(facts.refuse(io, failure).await);
-    }
-    let tls13 = hello.offers_tls13() && policy.versions.contains(&ProtocolVersion::Tls13);
-    let version = match tls13 {
-        true => ProtocolVersion::Tls13,
-        false => ProtocolVersion::Tls12,
-    };
     if let Some(handshake) = io.handshake() {
         handshake
             .deadline
@@ -187,15 +165,9 @@ where
     let site = facts.site.insert(site).clone();
     // A session is opened once, however often it is asked for.
     let mut known = None;
-    let mut class = || {
-        *known.get_or_insert_with(
-            || match site.policy().resumes(version, Offer::read(&message)) {
-                true => Class::Resumption,
-                false => Class::Full,
-            },
-        )
-    };
-    if admission.refuses(&mut class) {
+    let refuses = admission
+        .refuses(|| *known.get_or_insert_with(|| class_of(&site, version, &facts.message)));
+    if refuses {
         if let Some(handshake) = io.handshake() {
             handshake.clock.enter(Phase::Admission, Instant::now());
         }
@@ -224,6 +196,7 @@ where
             .transcript
             .expect_client_certificate(site.policy().clients().is_some());
     }
+    let class = || known.unwrap_or_else(|| class_of(&site, version, &facts.message));
     let slot = match slot(&mut start.io, admission, class).await {
         Ok(slot) => slot,
         Err(Unadmitted::Overload) => {
@@ -231,7 +204,6 @@ where
         }
         Err(Unadmitted::Broken(error)) => return Err(facts.broken(start.io, &error)),
     };
-    drop(message);
     if let Some(handshake) = start.io.handshake() {
         handshake.begin_server_flight();
     }
@@ -292,6 +264,14 @@ where
     }
 }
 
+/// Whether a client is about to resume a session, genuinely.
+fn class_of(site: &Site, version: ProtocolVersion, message: &[u8]) -> Class {
+    match site.policy().resumes(version, Offer::read(message)) {
+        true => Class::Resumption,
+        false => Class::Full,
+    }
+}
+
 /// Why a handshake does not get to computing.
 enum Unadmitted {
     /// Too many do or wait already.
@@ -333,6 +313,8 @@ fn is_overload(error: &io::Error) -> bool {
 /// What is known so far.
 struct Facts<'a> {
     incoming: &'a Incoming,
+    /// The ClientHello with its handshake header; empty until it has decoded.
+    message: Vec<u8>,
     hello: Option<ClientHello>,
     site: Option<Arc<Site>>,
     label: ServerNameLabel,
@@ -340,7 +322,7 @@ struct Facts<'a> {
 
 impl Facts<'_> {
     /// The stream or rustls failed.
-    fn broken<S>(&self, io: RecordIo<S>, error: &io::Error) -> Box<Refused<S>> {
+    fn broken<S>(&mut self, io: RecordIo<S>, error: &io::Error) -> Box<Refused<S>> {
         let mut io = io;
         let wrote = io
             .handshake()
@@ -358,11 +340,12 @@ impl Facts<'_> {
         Box::new(Refused {
             report,
             linger: linger.then(|| io.into_inner()),
+            ailment: self.ailment(),
         })
     }
 
     /// We refuse, with the alert of `failure`.
-    async fn refuse<S>(&self, mut io: RecordIo<S>, failure: Failure) -> Box<Refused<S>>
+    async fn refuse<S>(&mut self, mut io: RecordIo<S>, failure: Failure) -> Box<Refused<S>>
     where
         S: Transport,
     {
@@ -376,7 +359,7 @@ impl Facts<'_> {
 
     /// There are too many, and refusing must cost little: a client that waits for our answer sends
     /// nothing that would make closing at once destroy the alert.
-    async fn refuse_overload<S>(&self, io: RecordIo<S>) -> Box<Refused<S>>
+    async fn refuse_overload<S>(&mut self, io: RecordIo<S>) -> Box<Refused<S>>
     where
         S: Transport,
     {
@@ -390,7 +373,7 @@ impl Facts<'_> {
 
     /// rustls has resumed a session whose certificate is not accepted any more.
     async fn refuse_resumed<S>(
-        &self,
+        &mut self,
         mut stream: TlsStream<RecordIo<S>>,
         error: rustls::Error,
     ) -> Box<Refused<S>>
@@ -410,15 +393,29 @@ impl Facts<'_> {
         Box::new(Refused {
             report,
             linger: told.then(|| io.into_inner()),
+            ailment: self.ailment(),
         })
     }
 
-    fn refused<S>(&self, mut io: RecordIo<S>, outcome: Outcome, linger: bool) -> Box<Refused<S>> {
+    fn refused<S>(
+        &mut self,
+        mut io: RecordIo<S>,
+        outcome: Outcome,
+        linger: bool,
+    ) -> Box<Refused<S>> {
         let report = self.report(&mut io, None, None, |_| outcome);
         Box::new(Refused {
             report,
             linger: linger.then(|| io.into_inner()),
+            ailment: self.ailment(),
         })
+    }
+
+    /// The ClientHello, now that the report is made.
+    fn ailment(&mut self) -> Option<Ailment> {
+        let hello = self.hello.take()?;
+        let message = std::mem::take(&mut self.message);
+        Some(Ailment { message, hello })
     }
 
     /// Why no application protocol was negotiated, without which most clients do not start early.
@@ -513,7 +510,7 @@ impl Facts<'_> {
                 .age
                 .filter(|_| kind == Some(HandshakeKind::Resumed)),
             false_start,
-            ja4: None,
+            ja4: self.hello.as_ref().map(ja4),
             rtt: None,
             round_trips: round_trips(server.version, kind, server.hello_retry, false_start),
             total,
@@ -571,7 +568,7 @@ fn verify_resumed<S>(
 }
 
 /// Says what the client sent instead of TLS.
-async fn not_tls<S>(facts: &Facts<'_>, mut io: RecordIo<S>, bytes: &[u8]) -> Box<Refused<S>>
+async fn not_tls<S>(facts: &mut Facts<'_>, mut io: RecordIo<S>, bytes: &[u8]) -> Box<Refused<S>>
 where
     S: Transport,
 {

@@ -1,5 +1,6 @@
 //! Which certificate and policy a client gets, by the server name it sends.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use tokio_rustls::rustls::server::ServerConfig;
 use super::certificates::LoadedCertificate;
 use super::hello::{ClientHello, ServerName};
 use super::policy::TlsPolicy;
-use crate::config::{FalseStartMode, SniAction};
+use super::remedy::Remedies;
+use crate::config::{FalseStartMode, Policy, SniAction};
 use crate::host::{HostMap, HostPattern};
 use crate::report::{ProtocolVersion, ServerNameLabel};
 
@@ -19,6 +21,9 @@ pub struct Sites {
     named: HostMap<(Arc<str>, Arc<Site>)>,
     default: Arc<Site>,
     policy: Arc<TlsPolicy>,
+    remedies: Remedies,
+    /// The names as labels, for people.
+    labels: BTreeSet<Arc<str>>,
 }
 
 /// One certificate under one policy.
@@ -66,6 +71,13 @@ impl Site {
         })
     }
 
+    /// The same certificate under a changed policy, to rehearse with; `None` where rustls takes no
+    /// such policy.
+    pub(super) fn under(&self, spec: Policy) -> Option<Self> {
+        let policy = Arc::new(self.policy.changed(spec));
+        Self::new(self.certificate.clone(), policy).ok()
+    }
+
     /// The rustls configuration for a handshake of `version`.
     pub(super) fn config(&self, version: ProtocolVersion) -> &Arc<ServerConfig> {
         match version {
@@ -96,7 +108,24 @@ impl Sites {
             named: HostMap::new(),
             default,
             policy,
+            remedies: Remedies::default(),
+            labels: BTreeSet::new(),
         }
+    }
+
+    /// The names that are served, sorted.
+    pub(super) const fn labels(&self) -> &BTreeSet<Arc<str>> {
+        &self.labels
+    }
+
+    /// The searches for remedies of this listener and generation.
+    pub(super) const fn remedies(&self) -> &Remedies {
+        &self.remedies
+    }
+
+    /// The site for clients without a known name.
+    pub(super) const fn default_site(&self) -> &Arc<Site> {
+        &self.default
     }
 
     /// Serves `site` under `name`. The first certificate of a name keeps it, and is returned.
@@ -105,6 +134,7 @@ impl Sites {
             return Some(first.clone());
         }
         let label: Arc<str> = name.to_string().into();
+        self.labels.insert(label.clone());
         self.named.insert(name, (label, site));
         None
     }

@@ -16,6 +16,8 @@ mod certificates;
 mod check;
 mod client_auth;
 mod dev;
+mod diagnosis;
+mod explain;
 mod failures;
 mod false_start;
 mod forwarding;

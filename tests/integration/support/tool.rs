@@ -66,6 +66,12 @@ impl Tool {
         self.args(words.split_whitespace())
     }
 
+    /// Where it runs.
+    pub(crate) fn current_dir(mut self, dir: &std::path::Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
     /// What to write to its standard input, which is closed afterwards.
     pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
