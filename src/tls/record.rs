@@ -18,20 +18,10 @@ use super::admission::{self, Admission, Class, Place, Slot};
 use super::clock::Clock;
 use super::first_flight::{Assembly, FirstFlight, MAX_RECORD};
 use super::transcript::Transcript;
+use super::transport::Transport;
 use crate::deadline::Deadline;
 use crate::report::{HandshakeKind, Phase, ProtocolVersion};
 use crate::telemetry::ListenerMetrics;
-
-/// A stream that a handshake can be made over.
-pub trait Transport: AsyncRead + AsyncWrite + Unpin {
-    /// What is written from now on ends the handshake and nobody waits for it (the tickets of TLS
-    /// 1.3): a stream that gathers writes may keep it until there is more to send. By default
-    /// nothing is kept.
-    fn defer(&mut self) {}
-}
-
-impl Transport for tokio::net::TcpStream {}
-impl Transport for tokio::io::DuplexStream {}
 
 /// A stream that knows TLS records.
 #[derive(Debug)]
@@ -201,7 +191,7 @@ impl<S> RecordIo<S> {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Slot>>
     where
-        S: AsyncRead + Unpin,
+        S: Transport,
     {
         let Life::Handshake(handshake) = &mut self.life else {
             return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
@@ -233,7 +223,7 @@ impl<S> RecordIo<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> RecordIo<S> {
+impl<S: Transport> RecordIo<S> {
     /// Reads until the first ClientHello is whole, over however many records and segments it
     /// comes. The bytes stay here for rustls to read again.
     ///
@@ -275,11 +265,7 @@ impl<S: AsyncRead + Unpin> RecordIo<S> {
 
 impl Handshake {
     /// Reads more into the inbox; true at the end of the stream.
-    fn fill<S: AsyncRead + Unpin>(
-        &mut self,
-        io: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<bool>> {
+    fn fill<S: Transport>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.inbox.head == self.inbox.bytes.len() {
             self.inbox.bytes.clear();
             self.inbox.head = 0;
@@ -289,8 +275,11 @@ impl Handshake {
         }
         let mut chunk = [0; READ_SIZE];
         let mut buffer = ReadBuf::new(&mut chunk);
-        match Pin::new(io).poll_read(cx, &mut buffer) {
-            Poll::Ready(Ok(())) => {
+        match io.poll_read_at(cx, &mut buffer) {
+            Poll::Ready(Ok(arrival)) => {
+                if let Some(arrival) = arrival {
+                    self.clock.received(arrival, Instant::now());
+                }
                 self.inbox.bytes.extend_from_slice(buffer.filled());
                 self.inbox.eof = buffer.filled().is_empty();
                 Poll::Ready(Ok(self.inbox.eof))
@@ -307,7 +296,7 @@ impl Handshake {
     }
 
     /// rustls asks for bytes.
-    fn poll_read<S: AsyncRead + Unpin>(
+    fn poll_read<S: Transport>(
         &mut self,
         io: &mut S,
         cx: &mut Context<'_>,
@@ -341,7 +330,7 @@ impl Handshake {
     }
 
     /// See [`RecordIo::poll_admitted`].
-    fn poll_admitted<S: AsyncRead + Unpin>(
+    fn poll_admitted<S: Transport>(
         &mut self,
         place: &mut Place,
         io: &mut S,
@@ -362,7 +351,7 @@ impl Handshake {
 
     /// Whether what has come after a HelloRetryRequest may be handed out: a ClientHello once it is
     /// whole and admitted, anything else at once.
-    fn poll_readmitted<S: AsyncRead + Unpin>(
+    fn poll_readmitted<S: Transport>(
         &mut self,
         io: &mut S,
         cx: &mut Context<'_>,
@@ -535,7 +524,7 @@ fn record_length(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= 5 + length).then_some(5 + length)
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for RecordIo<S> {
+impl<S: Transport> AsyncRead for RecordIo<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -34,5 +34,6 @@ mod slow_clients;
 mod streams;
 mod support;
 mod timeouts;
+mod true_waits;
 mod upstream_faults;
 mod upstream_tls;
