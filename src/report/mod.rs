@@ -6,6 +6,7 @@
 mod failure;
 mod handshake;
 mod json;
+mod network;
 mod phase;
 mod resumption;
 
@@ -14,5 +15,6 @@ pub use handshake::{
     ConnectionId, Direction, HandshakeKind, HandshakeReport, Message, Outcome, Peer,
     ProtocolVersion, ServerNameLabel,
 };
+pub use network::{ExtraRoundTrip, Network, Verdict, Wait};
 pub use phase::{Part, Parts, Phase, PhaseKind, Phases};
 pub use resumption::{FalseStart, Ineligible, Resumption};

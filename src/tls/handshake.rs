@@ -30,8 +30,9 @@ use super::work::{SessionFacts, Verdict};
 use crate::config::{Alpn, CipherSuite, FalseStartMode, Group};
 use crate::deadline::Deadline;
 use crate::report::{
-    ConnectionId, Direction, Failure, FailureClass, FalseStart, HandshakeKind, HandshakeReport,
-    Ineligible, Message, Outcome, Peer, Phase, ProtocolVersion, Resumption, ServerNameLabel, Side,
+    ConnectionId, Direction, ExtraRoundTrip, Failure, FailureClass, FalseStart, HandshakeKind,
+    HandshakeReport, Ineligible, Message, Network, Outcome, Peer, Phase, ProtocolVersion,
+    Resumption, ServerNameLabel, Side,
 };
 use crate::telemetry::ListenerMetrics;
 
@@ -324,7 +325,7 @@ struct Facts<'a> {
 
 impl Facts<'_> {
     /// The stream or rustls failed.
-    fn broken<S>(&self, io: RecordIo<S>, error: &io::Error) -> Box<Refused<S>> {
+    fn broken<S: Transport>(&self, io: RecordIo<S>, error: &io::Error) -> Box<Refused<S>> {
         let mut io = io;
         let wrote = io
             .handshake()
@@ -383,7 +384,12 @@ impl Facts<'_> {
         })
     }
 
-    fn refused<S>(&self, mut io: RecordIo<S>, outcome: Outcome, linger: bool) -> Box<Refused<S>> {
+    fn refused<S: Transport>(
+        &self,
+        mut io: RecordIo<S>,
+        outcome: Outcome,
+        linger: bool,
+    ) -> Box<Refused<S>> {
         let report = self.report(&mut io, None, None, |_| outcome);
         Box::new(Refused {
             report,
@@ -407,16 +413,18 @@ impl Facts<'_> {
         }
     }
 
-    fn report<S>(
+    fn report<S: Transport>(
         &self,
         io: &mut RecordIo<S>,
         connection: Option<&ServerConnection>,
         alpn: Option<Alpn>,
         outcome: impl FnOnce(&Scene<'_>) -> Outcome,
     ) -> HandshakeReport {
+        let facts = io.get_ref().tcp_facts().unwrap_or_default();
         let handshake = io
             .handshake()
             .expect("a handshake ends once: it is reported before that");
+        let flights = handshake.flights;
         if connection.is_some() {
             handshake.end_client_flight();
         }
@@ -484,8 +492,22 @@ impl Facts<'_> {
                 .filter(|_| kind == Some(HandshakeKind::Resumed)),
             false_start,
             ja4: None,
-            rtt: None,
-            round_trips: round_trips(server.version, kind, server.hello_retry, false_start),
+            extra_round_trips: extra_round_trips(&RoundTrips {
+                hello_retry: server.hello_retry,
+                waits_for_finished: server.version == Some(ProtocolVersion::Tls12)
+                    && kind == Some(HandshakeKind::Full)
+                    && false_start != FalseStart::Used,
+                beyond_window: flights.window_round_trips,
+                inside_client_flight: Duration::from_nanos(phases.nanos(Phase::ClientFlightRead)),
+                min_rtt: facts.min_rtt,
+            }),
+            network: Network {
+                rtt: facts.rtt,
+                min_rtt: facts.min_rtt,
+                segment_size: Some(facts.segment_size).filter(|&size| size > 0),
+                client_flight: flights.client,
+                server_flight: flights.server,
+            },
             total,
             phases,
             parts,
@@ -583,19 +605,35 @@ fn resumption(
     }
 }
 
-/// Round trips until the client could send its request.
-const fn round_trips(
-    version: Option<ProtocolVersion>,
-    kind: Option<HandshakeKind>,
+/// What makes a handshake take more round trips than one.
+struct RoundTrips {
     hello_retry: bool,
-    false_start: FalseStart,
-) -> u8 {
-    let least = match (version, kind, false_start) {
-        (Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full), FalseStart::Used) => 1,
-        (Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full), _) => 2,
-        _ => 1,
-    };
-    least + hello_retry as u8
+    waits_for_finished: bool,
+    beyond_window: u8,
+    inside_client_flight: Duration,
+    min_rtt: Option<Duration>,
+}
+
+/// Shorter round trips cannot be told from a client, or a kernel, that was busy.
+const TELLING_RTT: Duration = Duration::from_millis(1);
+
+/// One reason for each round trip beyond the first, until the client could send its request.
+fn extra_round_trips(seen: &RoundTrips) -> Vec<ExtraRoundTrip> {
+    let split = seen
+        .min_rtt
+        .is_some_and(|rtt| rtt >= TELLING_RTT && seen.inside_client_flight >= rtt);
+    [
+        (ExtraRoundTrip::Retry, u8::from(seen.hello_retry)),
+        (
+            ExtraRoundTrip::NoFalseStart,
+            u8::from(seen.waits_for_finished),
+        ),
+        (ExtraRoundTrip::CongestionWindow, seen.beyond_window),
+        (ExtraRoundTrip::SplitFlight, u8::from(split)),
+    ]
+    .into_iter()
+    .flat_map(|(reason, count)| std::iter::repeat_n(reason, count.into()))
+    .collect()
 }
 
 #[cfg(test)]
@@ -754,7 +792,7 @@ mod tests {
         assert_eq!(full.resumption, Resumption::NotOffered);
         assert_eq!(full.false_start, FalseStart::EligibleUnused);
         assert_eq!(full.server_name_label.as_str(), "localhost");
-        assert_eq!(full.round_trips, 2);
+        assert_eq!(full.round_trips(), 2);
         assert_eq!(
             names(&full),
             [
@@ -777,7 +815,7 @@ mod tests {
         assert_eq!(resumed.kind, Some(HandshakeKind::Resumed));
         assert_eq!(resumed.resumption, Resumption::Hit);
         assert_eq!(resumed.group, None);
-        assert_eq!(resumed.round_trips, 1);
+        assert_eq!(resumed.round_trips(), 1);
         assert_eq!(resumed.phases.nanos(Phase::ClientKeyExchange), 0);
         assert_eq!(resumed.phases.nanos(Phase::ServerFinishWrite), 0);
     }
@@ -814,7 +852,7 @@ mod tests {
         assert!(report.hello_retry);
         assert_eq!(report.kind, Some(HandshakeKind::Full));
         assert_eq!(report.group, Some("X25519"));
-        assert_eq!(report.round_trips, 2);
+        assert_eq!(report.round_trips(), 2);
         assert!(report.phases.nanos(Phase::RetryWait) > 0);
         assert_eq!(names(&report)[1], "HelloRetryRequest");
     }

@@ -35,6 +35,25 @@ pub struct TcpFacts {
     pub segments_out: u32,
 }
 
+impl TcpFacts {
+    /// How many round trips more than one so many bytes take from now on, if nothing is lost:
+    /// slow start doubles the window with each (RFC 5681 section 3.1).
+    pub(super) fn round_trips_beyond_the_first(&self, bytes: usize) -> u8 {
+        let mut window = u64::from(self.congestion_window) * u64::from(self.segment_size);
+        if window == 0 {
+            return 0;
+        }
+        let mut left = bytes as u64;
+        let mut more = 0;
+        while left > window && more < u8::MAX {
+            left -= window;
+            window = window.saturating_mul(2);
+            more += 1;
+        }
+        more
+    }
+}
+
 /// Room for the time stamps' control message (64 bytes where pointers have 8) and for one that
 /// the kernel might add.
 const CONTROL: usize = 128;
@@ -281,6 +300,19 @@ mod tests {
         assert!(facts.segment_size >= 500, "{facts:?}");
         assert!(sent >= 2, "{sent}");
         assert_eq!(tcp_facts(&UnixStream::pair().unwrap().0), None);
+    }
+
+    #[test]
+    fn a_flight_beyond_the_window_takes_round_trips() {
+        let facts = TcpFacts {
+            congestion_window: 10,
+            segment_size: 1000,
+            ..TcpFacts::default()
+        };
+        for (bytes, more) in [(0, 0), (10_000, 0), (10_001, 1), (30_000, 1), (30_001, 2)] {
+            assert_eq!(facts.round_trips_beyond_the_first(bytes), more, "{bytes}");
+        }
+        assert_eq!(TcpFacts::default().round_trips_beyond_the_first(1), 0);
     }
 
     #[test]

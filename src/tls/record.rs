@@ -44,10 +44,22 @@ pub(super) struct Handshake {
     pub(super) deadline: Deadline,
     pub(super) early_data: EarlyData,
     pub(super) readmission: Readmission,
+    pub(super) flights: Flights,
     stage: Stage,
     inbox: Inbox,
     /// The kernel did not take all of our flight yet.
     write_blocked: bool,
+}
+
+/// How much went in the first flights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flights {
+    /// What had come when the first ClientHello was whole.
+    pub(super) client: u32,
+    /// What the kernel took of us before anything of the client's flight came.
+    pub(super) server: u32,
+    /// Round trips more than one that ours takes, because the congestion window was smaller.
+    pub(super) window_round_trips: u8,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +149,9 @@ struct Inbox {
 const MAX_AHEAD: usize = 96 * 1024;
 /// Most ClientHellos fit; one with a post-quantum key share has about 1,800 bytes.
 const READ_SIZE: usize = 4096;
+/// Ten segments of 536 bytes, the smallest that a connection begins with (RFC 6928, RFC 9293).
+/// Only a flight beyond it is worth the call that asks for the congestion window.
+const SMALLEST_WINDOW: usize = 5360;
 /// The record type of application data.
 const APPLICATION_DATA: u8 = 23;
 
@@ -151,6 +166,7 @@ impl<S> RecordIo<S> {
                 deadline,
                 early_data: EarlyData::Accept,
                 readmission: Readmission::None,
+                flights: Flights::default(),
                 stage: Stage::ClientHello,
                 inbox: Inbox {
                     bytes: Vec::new(),
@@ -257,6 +273,7 @@ impl<S: Transport> RecordIo<S> {
             if let Some(flight) = assembly.advance(&handshake.inbox.bytes) {
                 handshake.clock.enter(Phase::Select, Instant::now());
                 handshake.stage = Stage::Accepting;
+                handshake.flights.client = counted(handshake.inbox.bytes.len());
                 return Ok(flight);
             }
         }
@@ -499,6 +516,10 @@ impl Handshake {
     }
 }
 
+fn counted(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 /// What follows the record that clients send for middleboxes (RFC 8446 appendix D.4).
 fn skip_change_cipher_spec(bytes: &[u8]) -> &[u8] {
     match bytes {
@@ -586,11 +607,22 @@ impl<S: Transport> AsyncWrite for RecordIo<S> {
         if handshake.ends_with_tickets() {
             this.io.defer();
         }
+        let flight = handshake.stage == Stage::ServerFlight;
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        if flight && length > SMALLEST_WINDOW {
+            let facts = this.io.tcp_facts().unwrap_or_default();
+            let more = facts.round_trips_beyond_the_first(length);
+            handshake.flights.window_round_trips = handshake.flights.window_round_trips.max(more);
+        }
         let result = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
         handshake.write_blocked = result.is_pending();
         match result {
             Poll::Ready(Ok(written)) => {
                 let now = Instant::now();
+                if flight {
+                    let server = &mut handshake.flights.server;
+                    *server = server.saturating_add(counted(written));
+                }
                 let mut left = written;
                 for slice in slices {
                     let length = left.min(slice.len());
