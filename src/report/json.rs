@@ -14,7 +14,7 @@ use super::phase::{Parts, Phases};
 impl Serialize for HandshakeReport {
     /// The fields of one handshake: times in microseconds with three decimals, `time` in RFC 3339.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("HandshakeReport", 27)?;
+        let mut out = serializer.serialize_struct("HandshakeReport", 28)?;
         out.serialize_field("id", &self.id.to_string())?;
         out.serialize_field(
             "time",
@@ -43,6 +43,7 @@ impl Serialize for HandshakeReport {
         out.serialize_field("session_age_us", &self.session_age.map(micros))?;
         out.serialize_field("false_start", self.false_start.name())?;
         out.serialize_field("false_start_reason", &self.false_start.reason())?;
+        out.serialize_field("false_start_confidence", &self.false_start.confidence())?;
         out.serialize_field("ja4", &self.ja4)?;
         out.serialize_field("rtt_us", &self.network.rtt.map(micros))?;
         out.serialize_field("min_rtt_us", &self.network.min_rtt.map(micros))?;
@@ -270,7 +271,7 @@ mod tests {
                 r#""peer":"unix","outcome":"failed","version":"1.2","kind":null,"hello_retry":true,"#,
                 r#""cipher":null,"group":"X25519","server_name":"example.com","alpn":null,"#,
                 r#""resumption":"unknown_key","session_age_us":null,"#,
-                r#""false_start":"not_applicable","false_start_reason":null,"ja4":null,"#,
+                r#""false_start":"not_applicable","false_start_reason":null,"false_start_confidence":null,"ja4":null,"#,
                 r#""rtt_us":1500.0,"min_rtt_us":0.5,"round_trips":2,"extra_round_trips":["retry"],"#,
                 r#""first_flights":{"client":{"bytes":517,"segments":6},"#,
                 r#""server":{"bytes":0,"segments":0}},"verdict":"ours","#,

@@ -17,4 +17,4 @@ pub use handshake::{
 };
 pub use network::{ExtraRoundTrip, Network, Verdict, Wait};
 pub use phase::{Part, Parts, Phase, PhaseKind, Phases};
-pub use resumption::{FalseStart, Ineligible, Resumption};
+pub use resumption::{Confidence, FalseStart, Ineligible, Resumption};

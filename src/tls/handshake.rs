@@ -23,16 +23,16 @@ use super::first_flight::{FirstFlight, looks_like_http};
 use super::hello::ClientHello;
 use super::offer::Offer;
 use super::policy::TlsPolicy;
-use super::record::{EarlyData, FirstRequest, Readmission, RecordIo};
+use super::record::{EarlyData, FirstRequest, Readmission, RecordIo, Sequel};
 use super::sites::{Choice, Site, Sites};
 use super::transport::Transport;
 use super::work::{SessionFacts, Verdict};
 use crate::config::{Alpn, CipherSuite, FalseStartMode, Group};
 use crate::deadline::Deadline;
 use crate::report::{
-    ConnectionId, Direction, ExtraRoundTrip, Failure, FailureClass, FalseStart, HandshakeKind,
-    HandshakeReport, Ineligible, Message, Network, Outcome, Peer, Phase, ProtocolVersion,
-    Resumption, ServerNameLabel, Side,
+    Confidence, ConnectionId, Direction, ExtraRoundTrip, Failure, FailureClass, FalseStart,
+    HandshakeKind, HandshakeReport, Ineligible, Message, Network, Outcome, Peer, Phase,
+    ProtocolVersion, Resumption, ServerNameLabel, Side,
 };
 use crate::telemetry::ListenerMetrics;
 
@@ -240,14 +240,19 @@ where
                 Some(_) => Some(Alpn::Http11),
                 None => None,
             };
-            let report = facts.report(io, Some(connection), alpn, |_| Outcome::Ok);
+            let mut report = facts.report(io, Some(connection), alpn, |_| Outcome::Ok);
             let first = FirstRequest {
                 since: Instant::now(),
                 kind: report.kind.unwrap_or(HandshakeKind::Full),
                 metrics: metrics.clone(),
             };
             if connection.wants_read() {
-                io.finish(Some(first));
+                if watch_for_false_start(io, &mut report).await == Sequel::Other {
+                    first.came(first.since.elapsed());
+                    io.finish(None);
+                } else {
+                    io.finish(Some(first));
+                }
             } else {
                 // rustls holds plaintext already: it came with the client's last flight.
                 first.came(Duration::ZERO);
@@ -275,6 +280,30 @@ where
             Err(facts.broken(io, &error))
         }
     }
+}
+
+/// Where the client can have used False Start without our seeing it before our Finished went:
+/// looks whether its data came sooner than an answer can.
+async fn watch_for_false_start<S: Transport>(
+    io: &mut RecordIo<S>,
+    report: &mut HandshakeReport,
+) -> Sequel {
+    let unseen = matches!(
+        report.false_start,
+        FalseStart::EligibleUnused | FalseStart::Ineligible(_)
+    );
+    let rtt = report.network.min_rtt.filter(|&rtt| rtt >= TELLING_RTT);
+    let Some(rtt) = rtt.filter(|_| unseen) else {
+        return Sequel::Nothing;
+    };
+    let sequel = io.sequel(rtt.min(LONGEST_RTT)).await;
+    if sequel == Sequel::TooSoon {
+        report.false_start = FalseStart::Used(Confidence::Probable);
+        report
+            .extra_round_trips
+            .retain(|&reason| reason != ExtraRoundTrip::NoFalseStart);
+    }
+    sequel
 }
 
 /// Why a handshake does not get to computing.
@@ -455,7 +484,9 @@ impl Facts<'_> {
             None => None,
         };
         let false_start = match (early_data, server.version, kind) {
-            (EarlyData::Accepted | EarlyData::Refused, ..) => FalseStart::Used,
+            (EarlyData::Accepted | EarlyData::Refused, ..) => {
+                FalseStart::Used(Confidence::Definite)
+            }
             (_, Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full)) => match alpn {
                 Some(_) => FalseStart::EligibleUnused,
                 None => FalseStart::Ineligible(self.ineligible()),
@@ -496,7 +527,7 @@ impl Facts<'_> {
                 hello_retry: server.hello_retry,
                 waits_for_finished: server.version == Some(ProtocolVersion::Tls12)
                     && kind == Some(HandshakeKind::Full)
-                    && false_start != FalseStart::Used,
+                    && !matches!(false_start, FalseStart::Used(_)),
                 beyond_window: flights.window_round_trips,
                 inside_client_flight: Duration::from_nanos(phases.nanos(Phase::ClientFlightRead)),
                 min_rtt: facts.min_rtt,
@@ -616,6 +647,8 @@ struct RoundTrips {
 
 /// Shorter round trips cannot be told from a client, or a kernel, that was busy.
 const TELLING_RTT: Duration = Duration::from_millis(1);
+/// The longest that is waited for what may be False Start, whatever the client's network claims.
+const LONGEST_RTT: Duration = Duration::from_secs(1);
 
 /// One reason for each round trip beyond the first, until the client could send its request.
 fn extra_round_trips(seen: &RoundTrips) -> Vec<ExtraRoundTrip> {
@@ -638,7 +671,10 @@ fn extra_round_trips(seen: &RoundTrips) -> Vec<ExtraRoundTrip> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, DuplexStream};
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
     use tokio_rustls::TlsConnector;
     use tokio_rustls::rustls::crypto::aws_lc_rs::{self, kx_group};
     use tokio_rustls::rustls::pki_types::ServerName as ClientSideName;
@@ -649,7 +685,7 @@ mod tests {
     use crate::config::{
         CertificatePair, PemSource, Policy, ResumptionMode, SniAction, TicketKeys,
     };
-    use crate::tls::{LoadedCertificate, TlsPolicy};
+    use crate::tls::{LoadedCertificate, TcpFacts, TlsPolicy};
 
     struct Rig {
         sites: Sites,
@@ -719,10 +755,7 @@ mod tests {
             TlsConnector::from(Arc::new(config))
         }
 
-        async fn accept(
-            &self,
-            io: DuplexStream,
-        ) -> Result<HandshakeReport, Box<Refused<DuplexStream>>> {
+        async fn accept<S: Transport>(&self, io: S) -> Result<HandshakeReport, Box<Refused<S>>> {
             let mut established = accept(
                 io,
                 &incoming(),
@@ -1146,6 +1179,97 @@ mod tests {
                 let resumed = rig.handshake(&client, "localhost").await;
                 assert_eq!(resumed.resumption, Resumption::Hit, "{mode:?} {number:?}");
             }
+        }
+    }
+
+    /// A pipe that says it is a far connection.
+    #[derive(Debug)]
+    struct Far {
+        io: DuplexStream,
+        min_rtt: Duration,
+    }
+
+    impl Transport for Far {
+        fn tcp_facts(&self) -> Option<TcpFacts> {
+            Some(TcpFacts {
+                min_rtt: Some(self.min_rtt),
+                ..TcpFacts::default()
+            })
+        }
+    }
+
+    impl AsyncRead for Far {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Far {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.io).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_shutdown(cx)
+        }
+    }
+
+    /// A request that comes at once after our Finished: too soon for where the client says it is,
+    /// or not.
+    #[tokio::test]
+    async fn data_sooner_than_a_round_trip_is_probably_false_start() {
+        const PROBABLE: FalseStart = FalseStart::Used(Confidence::Probable);
+        let rig = Rig::new(|_| ());
+        for (version, min_rtt, late, expected) in [
+            (&TLS12, 5000, 0, PROBABLE),
+            (&TLS12, 0, 0, FalseStart::EligibleUnused),
+            (&TLS12, 20, 200, FalseStart::EligibleUnused),
+            (&TLS13, 5000, 0, FalseStart::NotApplicable),
+        ] {
+            let (io, theirs) = tokio::io::duplex(1 << 16);
+            let min_rtt = Duration::from_millis(min_rtt);
+            let client = rig.client(version, false);
+            let name = ClientSideName::try_from("localhost").unwrap();
+            let admission = Admission::new(1, 16);
+            let incoming = incoming();
+            let (established, ()) = tokio::join!(
+                async {
+                    let io = Far { io, min_rtt };
+                    let accepted = accept(io, &incoming, &rig.sites, &rig.metrics, &admission);
+                    let mut established = accepted.await.unwrap();
+                    let mut request = [0; 7];
+                    established.stream.read_exact(&mut request).await.unwrap();
+                    assert_eq!(&request, b"request");
+                    established
+                },
+                async {
+                    let mut stream = client.connect(name, theirs).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(late)).await;
+                    stream.write_all(b"request").await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+            );
+            let report = established.report;
+            assert_eq!(report.false_start, expected, "{min_rtt:?}");
+            let waited = expected == FalseStart::EligibleUnused;
+            assert_eq!(
+                report.round_trips(),
+                1 + usize::from(waited),
+                "{expected:?}"
+            );
+            assert_eq!(u128::from(report.phases.sum()), report.total.as_nanos());
         }
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Handshake {
     inbox: Inbox,
     /// The kernel did not take all of our flight yet.
     write_blocked: bool,
+    /// When we began to write what ends the handshake.
+    finishing: Option<Instant>,
 }
 
 /// How much went in the first flights.
@@ -143,6 +145,8 @@ struct Inbox {
     eof: bool,
     /// Something came while the handshake waited for admission.
     watched: bool,
+    /// When the kernel had what was read last, where it tells.
+    came: Option<Instant>,
 }
 
 /// The most that is read ahead: a ClientHello of 64 KiB in records, and one record more.
@@ -174,8 +178,10 @@ impl<S> RecordIo<S> {
                     record_left: 0,
                     eof: false,
                     watched: false,
+                    came: None,
                 },
                 write_blocked: false,
+                finishing: None,
             })),
         }
     }
@@ -280,6 +286,51 @@ impl<S: Transport> RecordIo<S> {
     }
 }
 
+/// What came soon after our Finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sequel {
+    /// Application data, sooner than an answer to our Finished can come.
+    TooSoon,
+    /// Something, but no such data.
+    Other,
+    /// Nothing.
+    Nothing,
+}
+
+impl<S: Transport> RecordIo<S> {
+    /// After our Finished of TLS 1.2: waits for the client's next bytes, no longer than `rtt` from
+    /// the start of the write. Nobody loses by it: what answers our Finished cannot come sooner,
+    /// and what comes ends the wait, and stays here for rustls.
+    pub(super) async fn sequel(&mut self, rtt: Duration) -> Sequel {
+        let Self {
+            io,
+            life: Life::Handshake(handshake),
+        } = self
+        else {
+            return Sequel::Nothing;
+        };
+        let Some(begin) = handshake.finishing else {
+            return Sequel::Nothing;
+        };
+        let until = begin + rtt;
+        handshake.deadline.reset(until);
+        let mut came = begin;
+        let read = std::future::poll_fn(|cx| {
+            let read = handshake.fill(io, cx);
+            came = handshake.inbox.came.unwrap_or_else(Instant::now);
+            read
+        });
+        match read.await {
+            Ok(false) => match handshake.inbox.bytes.get(handshake.inbox.head) {
+                Some(&APPLICATION_DATA) if came < until => Sequel::TooSoon,
+                _ => Sequel::Other,
+            },
+            // Also what broke will be found again by whoever reads next.
+            Ok(true) | Err(_) => Sequel::Nothing,
+        }
+    }
+}
+
 impl Handshake {
     /// Reads more into the inbox; true at the end of the stream.
     fn fill<S: Transport>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
@@ -294,6 +345,7 @@ impl Handshake {
         let mut buffer = ReadBuf::new(&mut chunk);
         match io.poll_read_at(cx, &mut buffer) {
             Poll::Ready(Ok(arrival)) => {
+                self.inbox.came = arrival;
                 if let Some(arrival) = arrival {
                     self.clock.received(arrival, Instant::now());
                 }
@@ -512,7 +564,11 @@ impl Handshake {
         if self.stage == Stage::Retry {
             self.stage = Stage::ServerFlight;
         }
-        self.clock.enter(self.write_phase(), Instant::now());
+        let now = Instant::now();
+        if self.stage == Stage::ClientFlight {
+            self.finishing.get_or_insert(now);
+        }
+        self.clock.enter(self.write_phase(), now);
     }
 }
 

@@ -39,6 +39,13 @@ fn read_all(mut stream: TlsStream) -> String {
 fn assert_false_start(handshake: &Handshake, outcome: &str, reason: Option<&str>) {
     assert_eq!(handshake.text("false_start"), Some(outcome), "{handshake}");
     assert_eq!(handshake.text("false_start_reason"), reason, "{handshake}");
+    // Here the network is too near for anything but certainty.
+    let confidence = (outcome == "used").then_some("definite");
+    assert_eq!(
+        handshake.text("false_start_confidence"),
+        confidence,
+        "{handshake}"
+    );
 }
 
 #[track_caller]
