@@ -16,12 +16,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::admission::{self, Admission, Class, Place, Slot};
 use super::clock::Clock;
-use super::first_flight::{Assembly, FirstFlight, MAX_RECORD};
+use super::first_flight::{Assembly, FirstFlight};
+use super::inbox::{Inbox, record_length, skip_change_cipher_spec};
+use super::streaming::{FirstRequest, Streaming};
 use super::transcript::Transcript;
 use super::transport::Transport;
 use crate::deadline::Deadline;
-use crate::report::{HandshakeKind, Phase, ProtocolVersion};
-use crate::telemetry::ListenerMetrics;
+use crate::report::{Phase, ProtocolVersion};
 
 /// A stream that knows TLS records.
 #[derive(Debug)]
@@ -62,33 +63,6 @@ pub(super) struct Flights {
     pub(super) server: u32,
     /// Round trips more than one that ours takes, because the congestion window was smaller.
     pub(super) window_round_trips: u8,
-}
-
-#[derive(Debug, Default)]
-struct Streaming {
-    /// What was read ahead during the handshake, and how much of it is served.
-    ahead: Vec<u8>,
-    served: usize,
-    /// Told of the first bytes after the handshake.
-    first: Option<FirstRequest>,
-}
-
-/// Who is told of the first plaintext after the handshake.
-#[derive(Debug)]
-pub(super) struct FirstRequest {
-    /// When the handshake was complete.
-    pub(super) since: Instant,
-    /// What kind of handshake it was.
-    pub(super) kind: HandshakeKind,
-    /// Whom to tell.
-    pub(super) metrics: Arc<ListenerMetrics>,
-}
-
-impl FirstRequest {
-    /// The first bytes are here, after `wait`.
-    pub(super) fn came(&self, wait: Duration) {
-        self.metrics.first_request_wait_of(self.kind, wait);
-    }
 }
 
 /// Application data of TLS 1.2 that comes before our Finished is written: False Start (RFC 7918).
@@ -133,22 +107,6 @@ enum Stage {
     ClientFlight,
 }
 
-/// Bytes of the client that rustls does not have yet.
-#[derive(Debug)]
-struct Inbox {
-    bytes: Vec<u8>,
-    /// Where the first byte is that was not handed out.
-    head: usize,
-    /// How much of the record at `head` is still to be handed out.
-    record_left: usize,
-    /// The peer has closed its side.
-    eof: bool,
-    /// Something came while the handshake waited for admission.
-    watched: bool,
-    /// When the kernel had what was read last, where it tells.
-    came: Option<Instant>,
-}
-
 /// The most that is read ahead: a ClientHello of 64 KiB in records, and one record more.
 const MAX_AHEAD: usize = 96 * 1024;
 /// Most ClientHellos fit; one with a post-quantum key share has about 1,800 bytes.
@@ -172,14 +130,7 @@ impl<S> RecordIo<S> {
                 readmission: Readmission::None,
                 flights: Flights::default(),
                 stage: Stage::ClientHello,
-                inbox: Inbox {
-                    bytes: Vec::new(),
-                    head: 0,
-                    record_left: 0,
-                    eof: false,
-                    watched: false,
-                    came: None,
-                },
+                inbox: Inbox::default(),
                 write_blocked: false,
                 finishing: None,
             })),
@@ -235,13 +186,8 @@ impl<S> RecordIo<S> {
         let Life::Handshake(handshake) = &mut self.life else {
             return;
         };
-        let mut ahead = std::mem::take(&mut handshake.inbox.bytes);
-        ahead.drain(..handshake.inbox.head);
-        self.life = Life::Streaming(Streaming {
-            ahead,
-            served: 0,
-            first,
-        });
+        let ahead = handshake.inbox.take_rest();
+        self.life = Life::Streaming(Streaming::new(ahead, first));
     }
 }
 
@@ -279,7 +225,8 @@ impl<S: Transport> RecordIo<S> {
             if let Some(flight) = assembly.advance(&handshake.inbox.bytes) {
                 handshake.clock.enter(Phase::Select, Instant::now());
                 handshake.stage = Stage::Accepting;
-                handshake.flights.client = counted(handshake.inbox.bytes.len());
+                handshake.flights.client =
+                    u32::try_from(handshake.inbox.bytes.len()).unwrap_or(u32::MAX);
                 return Ok(flight);
             }
         }
@@ -572,35 +519,6 @@ impl Handshake {
     }
 }
 
-fn counted(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
-/// What follows the record that clients send for middleboxes (RFC 8446 appendix D.4).
-fn skip_change_cipher_spec(bytes: &[u8]) -> &[u8] {
-    match bytes {
-        [20, 3, _, 0, 1, 1, rest @ ..] => rest,
-        // It may be on its way.
-        [20, 3, ..] if bytes.len() < 6 => &[],
-        _ => bytes,
-    }
-}
-
-/// The length of the record at the start of `bytes`, once it is whole. Bytes that are no record
-/// count as one, for rustls to refuse.
-fn record_length(bytes: &[u8]) -> Option<usize> {
-    let header = match bytes {
-        [] => return None,
-        [kind, ..] if !(20..=24).contains(kind) => return Some(bytes.len()),
-        _ => bytes.get(..5)?,
-    };
-    let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-    if length > MAX_RECORD || header[1] != 3 {
-        return Some(bytes.len());
-    }
-    (bytes.len() >= 5 + length).then_some(5 + length)
-}
-
 impl<S: Transport> AsyncRead for RecordIo<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -610,33 +528,7 @@ impl<S: Transport> AsyncRead for RecordIo<S> {
         let this = self.get_mut();
         match &mut this.life {
             Life::Handshake(handshake) => handshake.poll_read(&mut this.io, cx, out),
-            Life::Streaming(streaming) => {
-                if let Some(ahead) = streaming
-                    .ahead
-                    .get(streaming.served..)
-                    .filter(|a| !a.is_empty())
-                {
-                    let length = ahead.len().min(out.remaining());
-                    out.put_slice(&ahead[..length]);
-                    streaming.served += length;
-                    if streaming.served == streaming.ahead.len() {
-                        streaming.ahead = Vec::new();
-                        streaming.served = 0;
-                    }
-                    if let Some(first) = streaming.first.take() {
-                        first.came(Duration::ZERO);
-                    }
-                    return Poll::Ready(Ok(()));
-                }
-                let before = out.filled().len();
-                ready!(Pin::new(&mut this.io).poll_read(cx, out))?;
-                if out.filled().len() > before
-                    && let Some(first) = streaming.first.take()
-                {
-                    first.came(first.since.elapsed());
-                }
-                Poll::Ready(Ok(()))
-            }
+            Life::Streaming(streaming) => streaming.poll_read(&mut this.io, cx, out),
         }
     }
 }
@@ -677,7 +569,7 @@ impl<S: Transport> AsyncWrite for RecordIo<S> {
                 let now = Instant::now();
                 if flight {
                     let server = &mut handshake.flights.server;
-                    *server = server.saturating_add(counted(written));
+                    *server = server.saturating_add(u32::try_from(written).unwrap_or(u32::MAX));
                 }
                 let mut left = written;
                 for slice in slices {
