@@ -1,7 +1,7 @@
 //! The signal that work should come to an end: told once, heard by every task.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, watch};
 
@@ -26,6 +26,8 @@ pub struct Hold(Arc<Held>);
 
 #[derive(Debug, Default)]
 struct Held {
+    /// The signal was given.
+    draining: AtomicBool,
     count: AtomicUsize,
     zero: Notify,
 }
@@ -47,6 +49,12 @@ pub fn channel() -> (DrainSender, Drain) {
     )
 }
 
+impl Drop for DrainSender {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
 impl DrainSender {
     /// A hearing side.
     #[must_use]
@@ -59,6 +67,7 @@ impl DrainSender {
 
     /// Gives the signal. Giving it again changes nothing.
     pub fn drain(&self) {
+        self.held.draining.store(true, Ordering::Release);
         self.signal.send_replace(true);
     }
 
@@ -90,7 +99,7 @@ impl Drain {
     /// Whether the signal was given.
     #[must_use]
     pub fn is_signaled(&self) -> bool {
-        *self.signal.borrow() || self.signal.has_changed().is_err()
+        self.held.draining.load(Ordering::Acquire)
     }
 
     /// How many holds there are.

@@ -209,6 +209,11 @@ impl Snapshot {
         metrics.limit("request_headers", limits.request_headers as u64);
         metrics.limit("request_header_count", limits.request_header_count as u64);
         metrics.limit("h2_streams", u64::from(limits.h2_streams));
+        metrics.limit("h2_resets", u64::from(limits.h2_resets.count));
+        metrics.limit(
+            "h2_control_frames",
+            u64::from(limits.h2_control_frames.count),
+        );
     }
 
     /// Keeps ticket keys and stored sessions up to date. Blocks on files; to be called every few

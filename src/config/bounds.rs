@@ -1,7 +1,7 @@
 //! `[timeouts]` and `[limits]`: what a client may take of time and of memory.
 
 use super::defaults::{self, DEADLINE};
-use super::model::{Limits, Timeouts};
+use super::model::{Budget, Limits, Timeouts};
 use super::table::Table;
 use super::value::Value;
 
@@ -61,10 +61,20 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
             default.h2_streams,
             &defaults::H2_STREAMS_RANGE,
         ),
+        h2_resets: budget(table.table("h2_resets"), default.h2_resets),
+        h2_control_frames: budget(table.table("h2_control_frames"), default.h2_control_frames),
     };
-    table.later(&["h2_resets", "h2_control_frames"]);
     table.finish();
     limits
+}
+
+fn budget(mut table: Table<'_>, default: Budget) -> Budget {
+    let budget = Budget {
+        count: table.integer("count", default.count, &defaults::BUDGET_COUNT_RANGE),
+        per: table.duration("per", default.per, &defaults::BUDGET_PER_RANGE),
+    };
+    table.finish();
+    budget
 }
 
 fn connections_per_ip(value: Value<'_>) -> Option<usize> {

@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::model::{
-    Alpn, FalseStartMode, HandshakeEvents, Limits, Log, LogFormat, LogLevel, LogTarget, Pool,
-    SniAction, Timeouts, UpstreamTimeouts,
+    Alpn, Budget, FalseStartMode, HandshakeEvents, Limits, Log, LogFormat, LogLevel, LogTarget,
+    Pool, SniAction, Timeouts, UpstreamTimeouts,
 };
 use super::names::Preset;
 
@@ -95,6 +95,14 @@ pub const LIMITS: Limits = Limits {
     request_header_count: 100,
     request_body: None,
     h2_streams: 128,
+    h2_resets: Budget {
+        count: 100,
+        per: Duration::from_secs(10),
+    },
+    h2_control_frames: Budget {
+        count: 1000,
+        per: Duration::from_secs(10),
+    },
 };
 
 /// `shutdown.drain_delay` where it is not set and no terminal is attached.
@@ -170,3 +178,11 @@ pub(super) const REQUEST_BODY_RANGE: RangeInclusive<u64> = 1..=1 << 50;
 
 /// Bounds of `limits.h2_streams`.
 pub(super) const H2_STREAMS_RANGE: RangeInclusive<u64> = 1..=10_000;
+
+/// Bounds of `count` in `limits.h2_resets` and `limits.h2_control_frames`: every connection needs
+/// some of them.
+pub(super) const BUDGET_COUNT_RANGE: RangeInclusive<u64> = 10..=1_000_000;
+
+/// Bounds of `per` beside it.
+pub(super) const BUDGET_PER_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(60 * 60);

@@ -430,6 +430,22 @@ pub struct Limits {
     pub request_body: Option<u64>,
     /// `h2_streams`, default 128 at once on a connection. Past it: REFUSED_STREAM.
     pub h2_streams: u32,
+    /// `h2_resets`, default 100 in 10 s: streams that an HTTP/2 client resets, and as many that it
+    /// makes us reset. Past it: GOAWAY with ENHANCE_YOUR_CALM.
+    pub h2_resets: Budget,
+    /// `h2_control_frames`, default 1000 in 10 s: frames of an HTTP/2 client that carry nothing of
+    /// a message. Past it: GOAWAY with ENHANCE_YOUR_CALM.
+    pub h2_control_frames: Budget,
+}
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// `count`: so many times, ...
+    pub count: u32,
+    /// `per`: ... in a window of this length, which begins with the first time. Then a new one
+    /// begins with the next.
+    pub per: Duration,
 }
 
 /// `[forwarding]`

@@ -212,7 +212,7 @@ t.toml:18:1: unknown key `h2_stream` in [limits]
    |
 18 | h2_stream = 7
    | ^^^^^^^^^
-   help: did you mean `h2_streams`? (known here: `connections`, `connections_per_ip`, `handshakes`, `request_line`, `request_headers`, `request_header_count`, `request_body`, `h2_streams`)"
+   help: did you mean `h2_streams`? (known here: `connections`, `connections_per_ip`, `handshakes`, `request_line`, `request_headers`, `request_header_count`, `request_body`, `h2_streams`, `h2_resets`, `h2_control_frames`)"
     );
     assert_eq!(faults.len(), 5);
 }
@@ -762,8 +762,8 @@ fn planned_keys_are_named_as_such() {
             "2:1 `server_timing` is not supported yet",
         ),
         (
-            "[limits]\nh2_resets = 1",
-            "2:1 `h2_resets` is not supported yet",
+            "[timeouts]\ntunnel_idle = \"1h\"",
+            "2:1 `tunnel_idle` is not supported yet",
         ),
         (
             "[admin]\ntoken_file = \"x\"",
@@ -1193,4 +1193,23 @@ proptest! {
     fn a_damaged_configuration_never_panics(text in mutated()) {
         check(&text)?;
     }
+}
+
+#[test]
+fn budgets_are_read() {
+    let read = config(&format!(
+        "{MINIMAL}\n[limits]\nh2_resets = {{ count = 20 }}\nh2_control_frames = {{ per = \"1m\" }}\n"
+    ));
+    assert_eq!(read.limits.h2_resets.count, 20);
+    assert_eq!(read.limits.h2_resets.per, defaults::LIMITS.h2_resets.per);
+    assert_eq!(read.limits.h2_control_frames.count, 1000);
+    assert_eq!(read.limits.h2_control_frames.per, Duration::from_secs(60));
+    assert_eq!(
+        one("[limits]\nh2_resets = { count = 1, per = \"10s\" }"),
+        "2:23 expected an integer from 10 to 1000000, found 1"
+    );
+    assert_eq!(
+        one("[limits]\nh2_resets = { every = \"10s\" }"),
+        "2:15 unknown key `every` in [limits.h2_resets] | known here: `count`, `per`"
+    );
 }

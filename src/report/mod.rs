@@ -5,6 +5,7 @@
 
 mod failure;
 mod handshake;
+mod http2_limit;
 mod json;
 mod network;
 mod phase;
@@ -15,6 +16,7 @@ pub use handshake::{
     ConnectionId, Direction, HandshakeKind, HandshakeReport, Message, Outcome, Peer,
     ProtocolVersion, ServerNameLabel,
 };
+pub use http2_limit::Http2Limit;
 pub use network::{ExtraRoundTrip, Network, Verdict, Wait};
 pub use phase::{Part, Parts, Phase, PhaseKind, Phases};
 pub use resumption::{Confidence, FalseStart, Ineligible, Resumption};

@@ -149,8 +149,16 @@ pub(super) async fn serve(
             }
         }
     };
-    if let End::Deadline(deadline) = end {
-        tracing::debug!(connection = %incoming.id, peer = %incoming.peer, deadline, "deadline passed");
+    match end {
+        End::Deadline(deadline) => {
+            tracing::debug!(connection = %incoming.id, peer = %incoming.peer, deadline, "deadline passed");
+        }
+        End::Abuse(limit) => {
+            listener.metrics.http2_abuse(limit);
+            let limit = limit.name();
+            tracing::debug!(connection = %incoming.id, peer = %incoming.peer, limit, "HTTP/2 abuse");
+        }
+        End::Closed | End::Broken | End::Malformed | End::Refused(_) => {}
     }
 }
 

@@ -1,6 +1,7 @@
 //! hyper over one connection: limits, timers, drain.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,11 +18,14 @@ use super::guard::Noted;
 use super::h1_answer::{answer_and_close, close};
 use super::h1_framing::{EMPTY_LINES, HeadLimits, Refusal};
 use super::h1_guard::H1Guard;
+use super::h2_guard::{H2Guard, Waiting};
+use super::h2_ledger::H2Fault;
 use super::outbox::Flusher;
 use crate::config::{Config, Timeouts};
 use crate::deadline::Deadline;
 use crate::drain::Drain;
 use crate::proxy::ProxyService;
+use crate::report::Http2Limit;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +40,24 @@ pub(super) enum End {
     Refused(Refusal),
     /// This deadline passed.
     Deadline(&'static str),
+    /// An HTTP/2 client went past this limit.
+    Abuse(Http2Limit),
 }
 
-/// h2 windows: enough for 20 Mbit/s at 100 ms on a stream, and four such on a connection. They
-/// bound what a connection can make us hold.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What a client may send on a stream before the upstream has taken it: enough for 10 Mbit/s at
+/// 100 ms. A connection has as much for each of its streams (`limits.h2_streams`), so that uploads
+/// which a slow upstream holds up never take the window from others; together they bound what a
+/// connection can make us hold.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// RFC 9113 section 6.9.1.
+const MOST_WINDOW: u32 = (1 << 31) - 1;
+/// The least that the protocol permits, and its default (RFC 9113 section 6.5.2).
+const FRAME_SIZE: u32 = 16 * 1024;
+/// What HTTP/2 counts for each field beside its octets (RFC 9113 section 6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+/// Resets of streams over the life of a connection that h2 owes to errors of the client. Its own
+/// bound, for a client that does not read them; `limits.h2_resets` is met before.
+const LOCAL_ERROR_RESETS: usize = 1024;
 /// What a stream's response may hold in hyper before it waits for the client.
 const SEND_BUFFER: usize = 64 * 1024;
 /// A peer without sign of life is asked for one, and closed without an answer.
@@ -71,9 +87,8 @@ where
     let head = limits.request_line + limits.request_headers + 2 * (EMPTY_LINES + 2);
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        // A backstop: our own timers are closer.
-        .header_read_timeout(timeouts.keep_alive + timeouts.request_header)
+        // Our own timers see more, and cost nothing for a request in time.
+        .header_read_timeout(None)
         .max_headers(limits.request_header_count)
         .max_header_size(head)
         .max_buf_size(head.max(MIN_BUFFER))
@@ -87,7 +102,7 @@ where
     let noted = Noted::new(service.clone(), activity.clone());
     let mut connection = builder.serve_connection(guard, noted);
     let ended = activity.clone();
-    let mut timers = TimerTable::new(activity, &flusher, timeouts, true);
+    let mut timers = TimerTable::new(activity, &flusher, timeouts, false);
     let end = timers
         .drive(&mut connection, drain, |connection| {
             Pin::new(connection).graceful_shutdown()
@@ -113,7 +128,7 @@ where
         }
         // An answer that did not wait for all of its request.
         End::Closed if io.is_unread() => close(io).await,
-        End::Closed | End::Broken | End::Deadline(_) => {}
+        End::Closed | End::Broken | End::Deadline(_) | End::Abuse(_) => {}
     }
     end
 }
@@ -131,24 +146,54 @@ where
 {
     let activity = Activity::new(Instant::now());
     let (timeouts, limits) = (&config.timeouts, &config.limits);
+    // What comes near the limits is answered with 431; h2 refuses a list that is larger still.
+    let list = limits.request_headers + FIELD_OVERHEAD * limits.request_header_count;
+    let resets = usize::try_from(limits.h2_resets.count).unwrap_or(usize::MAX);
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(u32::try_from(limits.request_headers).unwrap_or(u32::MAX))
+        .initial_connection_window_size(
+            STREAM_WINDOW
+                .saturating_mul(limits.h2_streams)
+                .min(MOST_WINDOW),
+        )
+        .max_frame_size(FRAME_SIZE)
+        .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
+        // The guard counts first.
+        .max_pending_accept_reset_streams(resets)
+        .max_local_error_reset_streams(resets.saturating_mul(2).max(LOCAL_ERROR_RESETS))
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
+    let guard = H2Guard::new(io, limits);
     let noted = Noted::new(service, activity.clone());
-    let mut connection = builder.serve_connection(TokioIo::new(io), noted);
-    let mut timers = TimerTable::new(activity, &flusher, timeouts, false);
-    timers
+    let mut connection = builder.serve_connection(TokioIo::new(guard.share()), noted);
+    let mut timers = TimerTable::new(activity, &flusher, timeouts, true);
+    timers.waiting = Some(&guard);
+    let end = timers
         .drive(&mut connection, drain, |connection| {
             Pin::new(connection).graceful_shutdown()
         })
-        .await
+        .await;
+    // With it go its requests, upstream too.
+    drop(connection);
+    let end = match (guard.fault(), end) {
+        (Some(H2Fault::Limit(limit)), _) => End::Abuse(limit),
+        (None, End::Deadline("timeouts.response_idle")) => End::Abuse(Http2Limit::ResponseIdle),
+        (_, end) => end,
+    };
+    let fault = match end {
+        End::Abuse(limit) => Some(H2Fault::Limit(limit)),
+        _ => guard.fault(),
+    };
+    if end != End::Closed {
+        let (frames_in, frames_out) = guard.frames();
+        tracing::trace!(frames_in, frames_out, ?end, "HTTP/2 connection is ended");
+        guard.farewell(fault, &flusher).await;
+    }
+    end
 }
 
 /// The timers of one connection: one sleep, moved to whatever is due first.
@@ -156,9 +201,14 @@ struct TimerTable<'a> {
     activity: Arc<Activity>,
     flusher: &'a Flusher<TcpStream>,
     timeouts: &'a Timeouts,
-    /// Whether bytes between requests begin a request head.
-    heads: bool,
+    /// Whether several requests are answered at once (HTTP/2); else bytes between two begin a
+    /// request's head.
+    streams: bool,
+    /// What was written has waited for the answers of other streams.
+    waited: bool,
     sleep: Deadline,
+    /// What else the client is waited for.
+    waiting: Option<&'a (dyn Waiting + Send + Sync)>,
     max_age: Instant,
     /// Set once the connection was asked to end.
     goodbye: Option<(&'static str, Instant)>,
@@ -169,7 +219,7 @@ impl<'a> TimerTable<'a> {
         activity: Arc<Activity>,
         flusher: &'a Flusher<TcpStream>,
         timeouts: &'a Timeouts,
-        heads: bool,
+        streams: bool,
     ) -> Self {
         let now = Instant::now();
         // Up to a tenth earlier, so that connections made together do not end together.
@@ -181,8 +231,10 @@ impl<'a> TimerTable<'a> {
             activity,
             flusher,
             timeouts,
-            heads,
+            streams,
+            waited: false,
             sleep,
+            waiting: None,
             max_age,
             goodbye: None,
         }
@@ -195,8 +247,11 @@ impl<'a> TimerTable<'a> {
         C: Future<Output = hyper::Result<()>> + Unpin,
     {
         let mut draining = false;
+        let heard = drain.clone();
         loop {
             let mut drained = std::pin::pin!(drain.signaled());
+            // A task is woken by the same waker for life, so one poll is enough to hear of it.
+            let mut listening = false;
             let end = poll_fn(|cx| {
                 if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
                     return Poll::Ready(Some(match result {
@@ -214,10 +269,7 @@ impl<'a> TimerTable<'a> {
                         }
                     }));
                 }
-                // The end of the poll: all that it wrote goes out at once. Tickets wait for the
-                // answer while there will be one.
-                let all = !self.activity.is_busy();
-                match self.flusher.poll_flush(cx, all) {
+                match self.poll_flush(cx) {
                     Poll::Ready(Ok(())) => {
                         if let Some(refusal) = self.activity.due_refusal() {
                             return Poll::Ready(Some(End::Refused(refusal)));
@@ -229,8 +281,15 @@ impl<'a> TimerTable<'a> {
                     }
                     Poll::Pending => {}
                 }
-                if !draining && drained.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(None);
+                if !draining {
+                    let signaled = match listening {
+                        true => heard.is_signaled(),
+                        false => drained.as_mut().poll(cx).is_ready(),
+                    };
+                    listening = true;
+                    if signaled {
+                        return Poll::Ready(None);
+                    }
                 }
                 self.poll_timers(cx, connection, ask).map(Some)
             })
@@ -257,6 +316,22 @@ impl<'a> TimerTable<'a> {
         }
     }
 
+    /// The end of a poll: all that it wrote goes out at once. Tickets wait for the answer while
+    /// there will be one.
+    ///
+    /// A connection with more streams to answer lets the tasks that are ready go first, once: their
+    /// answers then go out together, in one write instead of one each.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let busy = self.activity.is_busy();
+        if self.streams && busy && !self.waited && self.flusher.is_waited_for() {
+            self.waited = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.waited = false;
+        self.flusher.poll_flush(cx, !busy)
+    }
+
     fn poll_timers<C>(
         &mut self,
         cx: &mut Context<'_>,
@@ -265,7 +340,7 @@ impl<'a> TimerTable<'a> {
     ) -> Poll<End> {
         loop {
             let blocked = self.flusher.blocked_since();
-            let due = self.activity.due(self.timeouts, self.heads, blocked);
+            let due = self.activity.due(self.timeouts, !self.streams, blocked);
             let next = self.next(due);
             // A timer that is armed too early is looked at again when it fires; moving it at each
             // request would cost more.
@@ -276,6 +351,12 @@ impl<'a> TimerTable<'a> {
                 return Poll::Pending;
             }
             let now = Instant::now();
+            if let Some(limit) = self
+                .waiting
+                .and_then(|waiting| waiting.late(self.timeouts, now))
+            {
+                return Poll::Ready(End::Abuse(limit));
+            }
             match due {
                 Some(Due::ResponseIdle(at)) if at <= now => {
                     return Poll::Ready(End::Deadline("timeouts.response_idle"));
@@ -312,6 +393,8 @@ impl<'a> TimerTable<'a> {
     /// When there is something to look at again; after a round of `poll_timers` in the future.
     fn next(&self, due: Option<Due>) -> Instant {
         let last = self.goodbye.map_or(self.max_age, |(_, at)| at);
+        let waiting = self.waiting.and_then(|waiting| waiting.due(self.timeouts));
+        let last = waiting.map_or(last, |at| at.min(last));
         match due {
             Some(Due::KeepAlive(_)) if self.goodbye.is_some() => last,
             Some(due) => due.at().min(last),

@@ -9,6 +9,13 @@ mod h1_agreement;
 mod h1_answer;
 mod h1_framing;
 mod h1_guard;
+#[cfg(test)]
+mod h2_agreement;
+mod h2_frames;
+mod h2_guard;
+mod h2_ledger;
+mod h2_meter;
+mod h2_windows;
 mod http;
 mod linger;
 mod listener;

@@ -98,6 +98,12 @@ impl<S: AsyncWrite + Unpin> Flusher<S> {
         inner.poll_send(cx)
     }
 
+    /// Whether something is kept that the peer waits for.
+    pub(super) fn is_waited_for(&self) -> bool {
+        let inner = lock(&self.0);
+        inner.mode == Mode::Gathering && !inner.kept.is_empty()
+    }
+
     /// Since when the kernel takes nothing, because the peer does not.
     pub(super) fn blocked_since(&self) -> Option<Instant> {
         lock(&self.0).blocked
@@ -171,7 +177,9 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
             Mode::Deferred => self.mode = Mode::Gathering,
         }
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
-        if length >= LARGE || self.kept.len() - self.taken + length > MOST {
+        // While the kernel takes nothing, nothing more is kept either.
+        let full = self.kept.len() - self.taken + length > MOST;
+        if length >= LARGE || full || self.blocked.is_some() {
             ready!(self.poll_send(cx))?;
         }
         if length >= LARGE {

@@ -9,7 +9,7 @@ use super::labelled::Labelled;
 use super::server_name_metrics::ServerNameMetrics;
 use super::shard::Block;
 use crate::report::{
-    ExtraRoundTrip, FalseStart, HandshakeKind, HandshakeReport, Outcome, Part, Phase,
+    ExtraRoundTrip, FalseStart, HandshakeKind, HandshakeReport, Http2Limit, Outcome, Part, Phase,
     ProtocolVersion, Resumption, ServerNameLabel,
 };
 
@@ -55,7 +55,8 @@ const STARTED: usize = 1;
 const IN_FLIGHT: usize = 2;
 const PROBES: usize = 3;
 const HELLO_RETRY: usize = 4;
-const FALSE_START: usize = 5;
+const HTTP2_ABUSE: usize = 5;
+const FALSE_START: usize = HTTP2_ABUSE + Http2Limit::ALL.len();
 const RESUMPTION: usize = FALSE_START + FalseStart::NAMES.len();
 const DURATION: usize = RESUMPTION + ProtocolVersion::ALL.len() * Resumption::ALL.len();
 const PART: usize = DURATION + ProtocolVersion::ALL.len() * KINDS * HANDSHAKE.counters();
@@ -123,6 +124,11 @@ impl ListenerMetrics {
             .with(&class, AtomicU64::default, |count| {
                 count.fetch_add(1, Ordering::Relaxed)
             });
+    }
+
+    /// `http2_abuse_total{listener,limit}`.
+    pub fn http2_abuse(&self, limit: Http2Limit) {
+        self.counters.lane().add(HTTP2_ABUSE + limit as usize, 1);
     }
 
     /// Connections that are open now.
@@ -279,6 +285,20 @@ fn write_connections(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)
                 for (class, count) in listener.accept_errors.sorted(|&class| class) {
                     let labels = [("listener", *name), ("class", class)];
                     family.sample(&labels, count.load(Ordering::Relaxed));
+                }
+            }
+        },
+    );
+    out.family(
+        "http2_abuse",
+        Kind::Counter,
+        "HTTP/2 connections that were ended for going past a limit.",
+        |family| {
+            for (name, listener) in listeners {
+                for limit in Http2Limit::ALL {
+                    let labels = [("listener", *name), ("limit", limit.name())];
+                    let count = listener.counters.sum(HTTP2_ABUSE + limit as usize);
+                    family.sample(&labels, count);
                 }
             }
         },

@@ -106,6 +106,18 @@ impl Admission {
         self.desk().limit = limit;
     }
 
+    /// Whether [`Admission::enter`] would refuse now: asked before anything is spent on a
+    /// ClientHello. `class` is asked for only where the limit is reached.
+    pub(super) fn refuses(&self, class: impl FnOnce() -> Class) -> bool {
+        let full = |desk: &Desk| desk.free == 0 && desk.is_full();
+        if !full(&self.desk()) {
+            return false;
+        }
+        let class = class();
+        let desk = self.desk();
+        full(&desk) && !desk.makes_room(class)
+    }
+
     /// Asks for a slot. `class` is asked for only where there is a queue.
     ///
     /// # Errors
@@ -171,17 +183,26 @@ impl Desk {
         }
     }
 
-    /// Makes room for one of `class`: a class that has less than half of the places takes one from
-    /// the other, which then has more than half. The newest goes, it has waited least.
-    fn displace(&mut self, class: Class) -> Option<oneshot::Sender<Ruling>> {
+    /// Whether one of `class` gets a place though all are taken: a class that has less than half of
+    /// the places takes one from the other, which then has more than half.
+    fn makes_room(&self, class: Class) -> bool {
         let half = self.limit / 2;
         let (own, other) = match class {
-            Class::Resumption => (&self.resumptions, &mut self.full),
-            Class::Full => (&self.full, &mut self.resumptions),
+            Class::Resumption => (&self.resumptions, &self.full),
+            Class::Full => (&self.full, &self.resumptions),
         };
-        if own.len() >= half || other.len() < half {
+        own.len() < half && other.len() >= half
+    }
+
+    /// Makes room for one of `class`. The newest of the other goes, it has waited least.
+    fn displace(&mut self, class: Class) -> Option<oneshot::Sender<Ruling>> {
+        if !self.makes_room(class) {
             return None;
         }
+        let other = match class {
+            Class::Resumption => &mut self.full,
+            Class::Full => &mut self.resumptions,
+        };
         other.pop_last().map(|(_, sender)| sender)
     }
 

@@ -77,6 +77,10 @@ pub struct Refused<S> {
     pub linger: Option<S>,
 }
 
+/// What rustls encrypts ahead of the kernel: two records. More of it costs memory for each client
+/// that takes nothing, and leaves the processor's cache before it is sent.
+const UNSENT: usize = 32 * 1024;
+
 /// Answer to HTTP on the TLS port.
 const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 58\r\nConnection: close\r\n\r\n\
@@ -184,6 +188,22 @@ where
         }
     }
     let site = facts.site.insert(site).clone();
+    // A session is opened once, however often it is asked for.
+    let mut known = None;
+    let mut class = || {
+        *known.get_or_insert_with(
+            || match site.policy().resumes(version, Offer::read(&message)) {
+                true => Class::Resumption,
+                false => Class::Full,
+            },
+        )
+    };
+    if admission.refuses(&mut class) {
+        if let Some(handshake) = io.handshake() {
+            handshake.clock.enter(Phase::Admission, Instant::now());
+        }
+        return Err(facts.refuse_overload(io).await);
+    }
 
     let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), io);
     let mut start = match (&mut acceptor).await {
@@ -207,14 +227,10 @@ where
             .transcript
             .expect_client_certificate(site.policy().clients().is_some());
     }
-    let class = || match site.policy().resumes(version, Offer::read(&message)) {
-        true => Class::Resumption,
-        false => Class::Full,
-    };
     let slot = match slot(&mut start.io, admission, class).await {
         Ok(slot) => slot,
         Err(Unadmitted::Overload) => {
-            return Err(facts.refuse(start.io, diagnosis::overload()).await);
+            return Err(facts.refuse_overload(start.io).await);
         }
         Err(Unadmitted::Broken(error)) => return Err(facts.broken(start.io, &error)),
     };
@@ -247,6 +263,7 @@ where
                 kind: report.kind.unwrap_or(HandshakeKind::Full),
                 metrics: metrics.clone(),
             };
+            connection.set_buffer_limit(Some(UNSENT));
             if connection.wants_read() {
                 if watch_for_false_start(io, &mut report).await == Sequel::Other {
                     first.came(first.since.elapsed());
@@ -276,7 +293,7 @@ where
                 return Err(facts.refuse(io, diagnosis::false_start()).await);
             }
             if is_overload(&error) {
-                return Err(facts.refuse(io, diagnosis::overload()).await);
+                return Err(facts.refuse_overload(io).await);
             }
             Err(facts.broken(io, &error))
         }
@@ -387,6 +404,20 @@ impl Facts<'_> {
             told = io.write_all(&alert::fatal(code)).await.is_ok() && io.flush().await.is_ok();
         }
         self.refused(io, Outcome::Failed(failure), told)
+    }
+
+    /// There are too many, and refusing must cost little: a client that waits for our answer sends
+    /// nothing that would make closing at once destroy the alert.
+    async fn refuse_overload<S>(&self, io: RecordIo<S>) -> Box<Refused<S>>
+    where
+        S: Transport,
+    {
+        let mut refused = self.refuse(io, diagnosis::overload()).await;
+        let waits = |hello: &ClientHello| !hello.early_data;
+        if self.hello.as_ref().is_some_and(waits) {
+            refused.linger = None;
+        }
+        refused
     }
 
     /// rustls has resumed a session whose certificate is not accepted any more.

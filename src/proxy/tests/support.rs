@@ -14,8 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use crate::config::{
-    Admin, Config, Forwarding, HandshakeEvents, Limits, Listener, ListenerMode, Location, Log,
-    LogFormat, LogLevel, LogTarget, PathPattern, Pool, Route, RouteAction, RouteId, Runtime,
+    Admin, Budget, Config, Forwarding, HandshakeEvents, Limits, Listener, ListenerMode, Location,
+    Log, LogFormat, LogLevel, LogTarget, PathPattern, Pool, Route, RouteAction, RouteId, Runtime,
     ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId, UpstreamServer, UpstreamTimeouts,
 };
 use crate::proxy::{ConnectionInfo, ProxyService};
@@ -25,6 +25,11 @@ use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::telemetry::Telemetry;
 use crate::upstream::Cluster;
 
+/// Never spent.
+const BUDGET: Budget = Budget {
+    count: 1000,
+    per: LONG,
+};
 /// Never reached.
 pub(super) const LONG: Duration = Duration::from_secs(20);
 /// Waited for.
@@ -85,6 +90,8 @@ pub(super) fn config(address: ServerAddress) -> Config {
             request_header_count: 100,
             request_body: None,
             h2_streams: 128,
+            h2_resets: BUDGET,
+            h2_control_frames: BUDGET,
         },
         forwarding: Forwarding::default(),
         shutdown: Shutdown {

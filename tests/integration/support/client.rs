@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -95,6 +96,18 @@ impl Client {
         config.key_log = key_log;
         config.resumption = Resumption::disabled();
         self
+    }
+
+    /// Makes every handshake a full one.
+    pub(crate) fn full(mut self) -> Self {
+        Arc::make_mut(&mut self.config).resumption = Resumption::disabled();
+        self
+    }
+
+    /// For connections by the hundred, and the name that they ask for.
+    pub(crate) fn connector(&self) -> (TlsConnector, ServerName<'static>) {
+        let name = ServerName::try_from(self.name.clone()).unwrap();
+        (TlsConnector::from(self.config.clone()), name)
     }
 
     /// The bytes of a ClientHello.

@@ -316,6 +316,26 @@ impl Daemon {
         (self.memory("VmRSS:"), self.memory("VmHWM:"))
     }
 
+    /// File descriptors that are open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(path).unwrap().count()
+    }
+
+    /// How long its busiest thread ran so far, and how long it waited for a core: with one worker,
+    /// all else of the time it was idle.
+    pub(crate) fn busiest(&self) -> (Duration, Duration) {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let times = std::fs::read_dir(tasks).unwrap().filter_map(|task| {
+            // A thread may have just ended.
+            let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            let mut nanos = text.split_whitespace().map(str::parse);
+            let mut next = || Some(Duration::from_nanos(nanos.next()?.ok()?));
+            Some((next()?, next()?))
+        });
+        times.max().unwrap()
+    }
+
     fn memory(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).unwrap();

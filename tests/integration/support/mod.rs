@@ -6,6 +6,7 @@ mod client;
 mod client_certs;
 mod daemon;
 mod early;
+pub(crate) mod h2_frames;
 mod handshake;
 mod http;
 mod log;

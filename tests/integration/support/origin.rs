@@ -6,6 +6,7 @@
 //! | `/sink`, `/slow-sink` | SHA-256 and length of the request's body |
 //! | `/source/N`, `/slow-source/N` | a payload of N bytes; with `?chunked` in chunks |
 //! | `/hop` | fields that must not pass |
+//! | `/stall` | reads no body, and never answers |
 //! | `/hold` | answers when the gate opens |
 //! | `/never` | never answers |
 //! | `/reset-before` | resets before the response |
@@ -101,6 +102,10 @@ impl State {
                 let body = digest_body(&mut reader, &head, slow)?;
                 respond(&stream, &body)?;
                 continue;
+            }
+            if path == "/stall" {
+                self.wait_gate();
+                return Ok(());
             }
             copy_body(&mut reader, &head, false, &mut |_| ())?;
             if let Some((_, length)) = path.split_once("source/") {

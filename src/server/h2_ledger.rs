@@ -1,0 +1,609 @@
+//! The account of an HTTP/2 connection: what its frames cost, and when that is too much.
+//!
+//! Kept from frame heads alone, before hyper sees a frame of the client and after it has written
+//! one of ours, so that no frame goes uncounted, whatever it makes hyper do.
+
+use std::time::{Duration, Instant};
+
+use super::h2_frames::{Found, Frame, FrameScanner, flag, kind};
+use super::h2_meter::Meter;
+use super::h2_windows::SendWindows;
+use crate::config::Limits;
+use crate::report::Http2Limit;
+
+/// Counts the frames of both directions.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    inbound: FrameScanner,
+    outbound: FrameScanner,
+    accounts: Accounts,
+}
+
+/// Why a connection is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum H2Fault {
+    /// The client went past a budget.
+    #[error("the client went past the limit {}", .0.name())]
+    Limit(Http2Limit),
+    /// RFC 9113 section 8.1: trailers have no pseudo-header fields. h2 drops them.
+    #[error("a pseudo-header field in trailers")]
+    PseudoFieldInTrailers,
+    /// RFC 9113 section 3.4: the preface of a client ends with SETTINGS. h2 does without.
+    #[error("a first frame that is not SETTINGS")]
+    NoSettings,
+}
+
+/// Which wait on the client is due when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waits {
+    /// Since when the preface, the first SETTINGS or the rest of a header block is waited for.
+    pub(super) head: Option<Instant>,
+    /// Since when at the earliest a window is shut that a response needs.
+    pub(super) window: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Accounts {
+    client_resets: Meter,
+    server_resets: Meter,
+    control_frames: Meter,
+    /// WINDOW_UPDATE frames that are owed for what was sent and received.
+    updates: u32,
+    windows: SendWindows,
+    most: BlockSize,
+    /// The header block of the client that is not whole.
+    block: Option<BlockSize>,
+    /// Our header block is not whole.
+    sending_block: bool,
+    /// Since when the client's preface or header block is not whole.
+    head_since: Option<Instant>,
+    /// A frame has come.
+    greeted: bool,
+    /// The highest stream the client has opened, ...
+    last_stream: u32,
+    /// ... that whose header block is whole, ...
+    last_whole: u32,
+    /// ... and that among what hyper has got.
+    passed: u32,
+    frames_in: u64,
+    frames_out: u64,
+}
+
+/// The size of a header block.
+#[derive(Clone, Copy, Debug, Default)]
+struct BlockSize {
+    octets: usize,
+    /// CONTINUATION frames without its end.
+    frames: usize,
+}
+
+/// The frame size of a peer that has asked for no other (RFC 9113 section 6.5.2), as we do not.
+const FRAME: usize = 16_384;
+/// Most WINDOW_UPDATE frames that are owed at once.
+const MOST_UPDATES: u32 = 1000;
+/// A DATA frame of this many octets is no dribble.
+const PIECE: usize = 256;
+/// Error codes of RFC 9113 section 7.
+const NO_ERROR: u32 = 0x0;
+const PROTOCOL_ERROR: u32 = 0x1;
+const INTERNAL_ERROR: u32 = 0x2;
+const ENHANCE_YOUR_CALM: u32 = 0xb;
+/// The parameter SETTINGS_INITIAL_WINDOW_SIZE.
+const INITIAL_WINDOW_SIZE: u16 = 0x4;
+
+impl Ledger {
+    /// The account of a connection that begins now.
+    pub(super) fn new(limits: &Limits, now: Instant) -> Self {
+        // What h2 takes of a block too: as many frames as its octets need and a quarter more.
+        let frames = (limits.request_headers / FRAME).max(1);
+        let streams = usize::try_from(limits.h2_streams).unwrap_or(usize::MAX);
+        Self {
+            inbound: FrameScanner::of_client(),
+            outbound: FrameScanner::of_server(),
+            accounts: Accounts {
+                client_resets: Meter::new(Http2Limit::ClientResets, limits.h2_resets),
+                server_resets: Meter::new(Http2Limit::ServerResets, limits.h2_resets),
+                control_frames: Meter::new(Http2Limit::ControlFrames, limits.h2_control_frames),
+                updates: 0,
+                // Beside those that are open, those that are being refused.
+                windows: SendWindows::new(streams.saturating_mul(2)),
+                most: BlockSize {
+                    // A block that is only somewhat too large is answered with 431.
+                    octets: limits.request_headers.saturating_mul(2),
+                    frames: (frames + frames / 4).max(5),
+                },
+                block: None,
+                sending_block: false,
+                head_since: Some(now),
+                greeted: false,
+                last_stream: 0,
+                last_whole: 0,
+                passed: 0,
+                frames_in: 0,
+                frames_out: 0,
+            },
+        }
+    }
+
+    /// Bytes of the client have come; hyper may have them unless this fails.
+    ///
+    /// # Errors
+    /// The connection has to end.
+    pub(super) fn received(&mut self, bytes: &[u8], now: Instant) -> Result<(), H2Fault> {
+        let accounts = &mut self.accounts;
+        self.inbound
+            .scan(bytes, |found| accounts.received(found, now))?;
+        accounts.passed = accounts.last_whole;
+        let in_block = accounts.block.is_some()
+            || matches!(
+                self.inbound.open_kind(),
+                Some(kind::HEADERS | kind::CONTINUATION)
+            );
+        if in_block || !accounts.greeted {
+            accounts.head_since.get_or_insert(now);
+        } else {
+            accounts.head_since = None;
+        }
+        Ok(())
+    }
+
+    /// Bytes of hyper's were written.
+    ///
+    /// # Errors
+    /// The connection has to end.
+    pub(super) fn sent(&mut self, bytes: &[u8], now: Instant) -> Result<(), H2Fault> {
+        let accounts = &mut self.accounts;
+        self.outbound.scan(bytes, |found| accounts.sent(found, now))
+    }
+
+    /// What is waited for.
+    pub(super) const fn waits(&self) -> Waits {
+        Waits {
+            head: self.accounts.head_since,
+            window: self.accounts.windows.shut_since(),
+        }
+    }
+
+    /// Makes [`Self::waits`] exact.
+    pub(super) fn look(&mut self) {
+        self.accounts.windows.look();
+    }
+
+    /// The GOAWAY frame that says so (RFC 9113 section 6.8); `None` in the midst of a frame or a
+    /// header block of ours, where nothing can be said.
+    pub(super) fn goaway(&self, fault: H2Fault) -> Option<[u8; 17]> {
+        if !self.outbound.is_between_frames() || self.accounts.sending_block {
+            return None;
+        }
+        let mut frame = [0; 17];
+        frame[2] = 8;
+        frame[3] = kind::GOAWAY;
+        frame[9..13].copy_from_slice(&self.accounts.passed.to_be_bytes());
+        frame[13..].copy_from_slice(&fault.code().to_be_bytes());
+        Some(frame)
+    }
+
+    /// Frames of the client and of ours so far.
+    pub(super) const fn frames(&self) -> (u64, u64) {
+        (self.accounts.frames_in, self.accounts.frames_out)
+    }
+}
+
+impl H2Fault {
+    /// The error code that the client is told.
+    const fn code(self) -> u32 {
+        match self {
+            Self::Limit(_) => ENHANCE_YOUR_CALM,
+            Self::PseudoFieldInTrailers | Self::NoSettings => PROTOCOL_ERROR,
+        }
+    }
+}
+
+impl Accounts {
+    fn received(&mut self, found: Found<'_>, now: Instant) -> Result<(), H2Fault> {
+        let frame = match found {
+            Found::Setting(INITIAL_WINDOW_SIZE, octets) => {
+                self.windows.set_initial(octets, now);
+                return Ok(());
+            }
+            Found::Setting(..) => return Ok(()),
+            Found::Frame(frame) => frame,
+        };
+        self.frames_in += 1;
+        if !self.greeted {
+            self.greeted = true;
+            // The end of the preface.
+            return if frame.kind == kind::SETTINGS && !frame.has(flag::ACK) {
+                Ok(())
+            } else {
+                Err(H2Fault::NoSettings)
+            };
+        }
+        if frame.length > FRAME {
+            // h2 ends the connection at its head, with FRAME_SIZE_ERROR.
+            return Ok(());
+        }
+        match frame.kind {
+            kind::DATA => {
+                if frame.has(flag::END_STREAM) {
+                    self.windows.request_ended(frame.stream);
+                } else if frame.data() == 0 {
+                    self.control_frames.count(now)?;
+                }
+            }
+            kind::HEADERS => self.head(frame)?,
+            kind::CONTINUATION => self.continuation(frame)?,
+            kind::RST_STREAM => {
+                self.windows.closed(frame.stream);
+                self.client_resets.count(now)?;
+            }
+            kind::WINDOW_UPDATE => {
+                self.windows
+                    .given(frame.stream, frame.number() & 0x7fff_ffff, now);
+                match self.updates.checked_sub(1) {
+                    Some(rest) => self.updates = rest,
+                    None => self.control_frames.count(now)?,
+                }
+            }
+            // SETTINGS, PING, PRIORITY, GOAWAY, and what is unknown and ignored.
+            _ => self.control_frames.count(now)?,
+        }
+        Ok(())
+    }
+
+    fn head(&mut self, frame: &Frame) -> Result<(), H2Fault> {
+        let ends = frame.has(flag::END_STREAM);
+        if frame.stream > self.last_stream {
+            self.last_stream = frame.stream;
+            self.windows.opened(frame.stream, !ends);
+            // Many clients open the window of each stream at once.
+            self.owe(1);
+        } else if self.windows.is_request_open(frame.stream) {
+            if frame.begins_with_pseudo_field() {
+                return Err(H2Fault::PseudoFieldInTrailers);
+            }
+            if ends {
+                self.windows.request_ended(frame.stream);
+            }
+        }
+        if frame.has(flag::END_HEADERS) {
+            self.last_whole = self.last_stream;
+        } else {
+            self.block = Some(BlockSize {
+                octets: frame.length,
+                frames: 0,
+            });
+        }
+        Ok(())
+    }
+
+    fn continuation(&mut self, frame: &Frame) -> Result<(), H2Fault> {
+        // Without a block hyper ends the connection.
+        let Some(block) = &mut self.block else {
+            return Ok(());
+        };
+        block.octets += frame.length;
+        let ends = frame.has(flag::END_HEADERS);
+        block.frames += usize::from(!ends);
+        if block.octets > self.most.octets || block.frames > self.most.frames {
+            return Err(H2Fault::Limit(Http2Limit::HeaderBlock));
+        }
+        if ends {
+            self.block = None;
+            self.last_whole = self.last_stream;
+        }
+        Ok(())
+    }
+
+    fn sent(&mut self, found: Found<'_>, now: Instant) -> Result<(), H2Fault> {
+        let Found::Frame(frame) = found else {
+            return Ok(());
+        };
+        self.frames_out += 1;
+        match frame.kind {
+            kind::DATA => {
+                let moves = self.windows.sent(frame.stream, frame.length, now);
+                let ends = frame.has(flag::END_STREAM);
+                // A small piece that shuts the window is what a dribbling client makes us send.
+                if moves || ends || frame.length >= PIECE {
+                    self.owe(2);
+                }
+                if ends {
+                    self.windows.closed(frame.stream);
+                }
+            }
+            kind::HEADERS => {
+                if frame.has(flag::END_STREAM) {
+                    self.windows.closed(frame.stream);
+                } else {
+                    self.windows.responding(frame.stream, now);
+                }
+                self.sending_block = !frame.has(flag::END_HEADERS);
+            }
+            kind::CONTINUATION => self.sending_block = !frame.has(flag::END_HEADERS),
+            kind::RST_STREAM => {
+                self.windows.closed(frame.stream);
+                // Neither an answer that did not need its request's body nor a response that broke
+                // off upstream is the client's doing.
+                if !matches!(frame.number(), NO_ERROR | INTERNAL_ERROR) {
+                    self.server_resets.count(now)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn owe(&mut self, updates: u32) {
+        self.updates = (self.updates + updates).min(MOST_UPDATES);
+    }
+}
+
+impl Waits {
+    /// The first deadline, and what it is for.
+    pub(super) fn due(self, head: Duration, window: Duration) -> Option<(Instant, Http2Limit)> {
+        let head = self
+            .head
+            .map(|since| (since + head, Http2Limit::RequestHeader));
+        let window = self
+            .window
+            .map(|since| (since + window, Http2Limit::ResponseIdle));
+        match (head, window) {
+            (Some(head), Some(window)) => Some(if head.0 <= window.0 { head } else { window }),
+            (head, window) => head.or(window),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Budget, defaults};
+
+    const PER: Duration = Duration::from_secs(10);
+    const REQUEST: &[u8] = b"\x82\x87\x84\x01\x01a";
+
+    /// After the preface.
+    fn ledger(start: Instant) -> Ledger {
+        let mut ledger = silent(start);
+        let settings = frame(kind::SETTINGS, 0, 0, &[]);
+        ledger.received(&settings, start).unwrap();
+        ledger
+    }
+
+    /// Before the client's SETTINGS.
+    fn silent(start: Instant) -> Ledger {
+        let budget = |count| Budget { count, per: PER };
+        let mut ledger = Ledger::new(
+            &Limits {
+                h2_streams: 8,
+                h2_resets: budget(10),
+                h2_control_frames: budget(20),
+                ..defaults::LIMITS
+            },
+            start,
+        );
+        ledger
+            .received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", start)
+            .unwrap();
+        ledger
+    }
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+        bytes.extend([kind, flags]);
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// How many of `frame` pass until the budget is spent, and which.
+    fn until_spent(ledger: &mut Ledger, frame: &[u8], now: Instant) -> (u32, Http2Limit) {
+        for passed in 0..10_000 {
+            match ledger.received(frame, now) {
+                Ok(()) => {}
+                Err(H2Fault::Limit(limit)) => return (passed, limit),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        panic!("never spent")
+    }
+
+    #[test]
+    fn every_frame_without_a_message_is_counted() {
+        let now = Instant::now();
+        for bytes in [
+            frame(kind::SETTINGS, 0, 0, &[]),
+            frame(kind::SETTINGS, 1, 0, &[]),
+            frame(0x6, 0, 0, &[0; 8]),
+            frame(0x6, 1, 0, &[0; 8]),
+            frame(0x2, 0, 1, &[0; 5]),
+            frame(kind::GOAWAY, 0, 0, &[0; 8]),
+            frame(0xfa, 0, 0, &[0; 100]),
+            frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
+            frame(kind::DATA, 0, 1, &[]),
+            frame(kind::DATA, flag::PADDED, 1, &[2, 0, 0]),
+        ] {
+            let mut ledger = ledger(now);
+            let (passed, limit) = until_spent(&mut ledger, &bytes, now);
+            assert_eq!(
+                (passed, limit),
+                (20, Http2Limit::ControlFrames),
+                "{bytes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn our_resets_are_counted_where_they_are_the_clients_doing() {
+        let now = Instant::now();
+        for (code, counts) in [
+            (0, false),
+            (1, true),
+            (2, false),
+            (3, true),
+            (5, true),
+            (7, true),
+        ] {
+            let mut ledger = ledger(now);
+            let reset = frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, code]);
+            let ended = (0..100).find(|_| ledger.sent(&reset, now).is_err());
+            assert_eq!(ended, counts.then_some(10), "{code}");
+        }
+    }
+
+    #[test]
+    fn updates_for_what_was_sent_are_free() {
+        let now = Instant::now();
+        let mut ledger = ledger(now);
+        ledger
+            .received(&frame(kind::HEADERS, 5, 1, REQUEST), now)
+            .unwrap();
+        ledger
+            .sent(&frame(kind::HEADERS, 4, 1, b"\x88"), now)
+            .unwrap();
+        let connection = frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0x40, 0]);
+        let stream = frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0x40, 0]);
+        for _ in 0..1000 {
+            ledger
+                .sent(&frame(kind::DATA, 0, 1, &[0; 16384]), now)
+                .unwrap();
+            ledger.received(&connection, now).unwrap();
+            ledger.received(&stream, now).unwrap();
+        }
+        // A client that opens its window octet by octet.
+        let mut ledger = self::ledger(now);
+        let settings = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]);
+        ledger.received(&settings, now).unwrap();
+        ledger
+            .received(&frame(kind::HEADERS, 5, 1, REQUEST), now)
+            .unwrap();
+        ledger
+            .sent(&frame(kind::HEADERS, 4, 1, b"\x88"), now)
+            .unwrap();
+        let update = frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]);
+        let ended = (0..100).find(|_| {
+            ledger.sent(&frame(kind::DATA, 0, 1, b"x"), now).unwrap();
+            ledger.received(&update, now).is_err()
+        });
+        assert!(ended.is_some_and(|count| count < 25), "{ended:?}");
+    }
+
+    #[test]
+    fn a_header_block_is_bounded_in_frames_octets_and_time() {
+        let start = Instant::now();
+        let mut ledger = ledger(start);
+        assert_eq!(ledger.waits().head, None);
+        let later = start + Duration::from_secs(3);
+        ledger
+            .received(&frame(kind::HEADERS, 1, 1, REQUEST), later)
+            .unwrap();
+        assert_eq!(ledger.waits().head, Some(later));
+        let more = frame(kind::CONTINUATION, 0, 1, b"\x00\x01a\x01b");
+        let now = later + Duration::from_secs(1);
+        assert_eq!(
+            until_spent(&mut ledger, &more, now),
+            (5, Http2Limit::HeaderBlock)
+        );
+        assert_eq!(ledger.waits().head, Some(later));
+
+        let mut ledger = self::ledger(start);
+        ledger
+            .received(&frame(kind::HEADERS, 1, 1, REQUEST), start)
+            .unwrap();
+        let more = frame(kind::CONTINUATION, 0, 1, &[0; 16384]);
+        assert_eq!(
+            until_spent(&mut ledger, &more, start),
+            (3, Http2Limit::HeaderBlock)
+        );
+
+        // A frame that is too large is h2's to refuse.
+        let mut ledger = self::ledger(start);
+        ledger
+            .received(&frame(kind::HEADERS, 1, 1, REQUEST), start)
+            .unwrap();
+        let more = frame(kind::CONTINUATION, 4, 1, &[0; 1 << 17]);
+        assert_eq!(ledger.received(&more, start), Ok(()));
+
+        let mut ledger = self::ledger(start);
+        let bytes = frame(kind::HEADERS, 5, 1, REQUEST);
+        ledger.received(&bytes[..12], later).unwrap();
+        assert_eq!(ledger.waits().head, Some(later));
+        ledger.received(&bytes[12..], later).unwrap();
+        assert_eq!(ledger.waits().head, None);
+        let late = ledger.waits().due(PER, PER);
+        assert_eq!(late, None);
+    }
+
+    #[test]
+    fn settings_come_first_and_in_time() {
+        let start = Instant::now();
+        let mut ledger = silent(start);
+        let settings = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 1, 0]);
+        ledger
+            .received(&settings[..7], start + Duration::from_secs(3))
+            .unwrap();
+        assert_eq!(ledger.waits().head, Some(start));
+        ledger.received(&settings[7..], start).unwrap();
+        assert_eq!(ledger.waits().head, None);
+        for other in [
+            frame(kind::HEADERS, 5, 1, REQUEST),
+            frame(kind::SETTINGS, flag::ACK, 0, &[]),
+        ] {
+            let mut ledger = silent(start);
+            let first = ledger.received(&other, start);
+            assert_eq!(first, Err(H2Fault::NoSettings));
+            assert_eq!(ledger.goaway(H2Fault::NoSettings).unwrap()[16], 1);
+        }
+    }
+
+    #[test]
+    fn the_last_word_stands_between_frames() {
+        let now = Instant::now();
+        let mut ledger = ledger(now);
+        ledger
+            .received(&frame(kind::HEADERS, 5, 7, REQUEST), now)
+            .unwrap();
+        // Not whole, so nothing was done about it.
+        ledger
+            .received(&frame(kind::HEADERS, 1, 9, REQUEST), now)
+            .unwrap();
+        let fault = H2Fault::Limit(Http2Limit::ClientResets);
+        let goaway = frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 7, 0, 0, 0, 0xb]);
+        assert_eq!(ledger.goaway(fault).unwrap()[..], goaway);
+        let head = frame(kind::HEADERS, 0, 7, b"\x88");
+        ledger.sent(&head[..10], now).unwrap();
+        assert_eq!(ledger.goaway(fault), None);
+        // Whole, but its block is not.
+        ledger.sent(&head[10..], now).unwrap();
+        assert_eq!(ledger.goaway(fault), None);
+        ledger
+            .sent(&frame(kind::CONTINUATION, 4, 7, b""), now)
+            .unwrap();
+        assert_eq!(ledger.goaway(fault).unwrap()[..], goaway);
+    }
+
+    #[test]
+    fn pseudo_fields_are_refused_in_trailers_alone() {
+        let now = Instant::now();
+        let mut ledger = ledger(now);
+        ledger
+            .received(&frame(kind::HEADERS, 4, 1, REQUEST), now)
+            .unwrap();
+        ledger
+            .received(&frame(kind::HEADERS, 5, 3, REQUEST), now)
+            .unwrap();
+        // A stream that is half closed is hyper's to judge.
+        ledger
+            .received(&frame(kind::HEADERS, 5, 3, REQUEST), now)
+            .unwrap();
+        assert_eq!(
+            ledger.received(&frame(kind::HEADERS, 5, 1, REQUEST), now),
+            Err(H2Fault::PseudoFieldInTrailers)
+        );
+        assert_eq!(
+            ledger.goaway(H2Fault::PseudoFieldInTrailers).unwrap()[16],
+            1
+        );
+    }
+}
