@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::failure::Failure;
+use super::network::{ExtraRoundTrip, Network};
 use super::phase::{Parts, Phases};
 use super::resumption::{FalseStart, Resumption};
 
@@ -47,10 +48,10 @@ pub struct HandshakeReport {
     pub false_start: FalseStart,
     /// The JA4 fingerprint of the ClientHello, where it decodes.
     pub ja4: Option<String>,
-    /// The kernel's smoothed round trip time, where it tells.
-    pub rtt: Option<Duration>,
-    /// Round trips that the handshake took before the client could send its request.
-    pub round_trips: u8,
+    /// What the kernel knew of the network, and how much went over it.
+    pub network: Network,
+    /// Why it took more round trips than the one that each takes, once for each of them.
+    pub extra_round_trips: Vec<ExtraRoundTrip>,
     /// From accept to handshake complete, or to its failure.
     pub total: Duration,
     /// Where the total went; adds up to it exactly.
@@ -203,5 +204,35 @@ impl Direction {
             Self::In => "in",
             Self::Out => "out",
         }
+    }
+}
+
+/// A report of nothing, for tests.
+#[cfg(test)]
+pub(super) fn sample() -> HandshakeReport {
+    HandshakeReport {
+        id: ConnectionId(255),
+        time: SystemTime::UNIX_EPOCH,
+        listener: "https".into(),
+        peer: Peer::Unix,
+        outcome: Outcome::Ok,
+        version: None,
+        kind: None,
+        hello_retry: false,
+        cipher: None,
+        group: None,
+        server_name: None,
+        server_name_label: ServerNameLabel::None,
+        alpn: None,
+        resumption: Resumption::NotOffered,
+        session_age: None,
+        false_start: FalseStart::NotApplicable,
+        ja4: None,
+        network: Network::default(),
+        extra_round_trips: Vec::new(),
+        total: Duration::ZERO,
+        phases: Phases::default(),
+        parts: Parts::default(),
+        messages: Vec::new(),
     }
 }

@@ -8,6 +8,7 @@ mod failure;
 mod handshake;
 mod http2_limit;
 mod json;
+mod network;
 mod phase;
 mod resumption;
 
@@ -18,5 +19,6 @@ pub use handshake::{
     ProtocolVersion, ServerNameLabel,
 };
 pub use http2_limit::Http2Limit;
+pub use network::{ExtraRoundTrip, Network, Verdict, Wait};
 pub use phase::{Part, Parts, Phase, PhaseKind, Phases};
-pub use resumption::{FalseStart, Ineligible, Resumption};
+pub use resumption::{Confidence, FalseStart, Ineligible, Resumption};

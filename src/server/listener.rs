@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 
+use crate::tls::stamp_arrivals;
+
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}{}", hint(source))]
@@ -19,7 +21,7 @@ pub struct BindError {
 /// Listens on `address`. An IPv6 wildcard serves IPv4 too (as nginx's `ipv6only=off` and every
 /// other proxy's default); SO_REUSEADDR is set, so that a restart need not wait for TIME_WAIT.
 /// TCP_NODELAY is set, which accepted sockets inherit: flights and the ends of responses are small
-/// writes that must not wait for an ACK.
+/// writes that must not wait for an ACK. So is that the kernel stamps what comes, where it can.
 ///
 /// # Errors
 /// The system's, with what to do about the usual ones.
@@ -35,6 +37,10 @@ pub fn bind(address: SocketAddr, backlog: u32) -> Result<TcpListener, BindError>
         }
         socket.set_reuse_address(true)?;
         socket.set_tcp_nodelay(true)?;
+        if let Err(error) = stamp_arrivals(&socket) {
+            // Then time in our socket buffers is told as the client's.
+            tracing::warn!(%address, %error, "no receive time stamps");
+        }
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         TcpListener::from_std(socket.into())

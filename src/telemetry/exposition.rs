@@ -149,7 +149,7 @@ impl Family {
 }
 
 /// Nanoseconds written as seconds, without the rounding of a float.
-struct Seconds(u64);
+pub(super) struct Seconds(pub(super) u64);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::exposition::{Exposition, Kind};
+use super::exposition::{Exposition, Kind, Seconds};
 use super::histogram::{HANDSHAKE, Histogram};
 use super::labelled::Labelled;
 use super::server_name_metrics::ServerNameMetrics;
 use super::shard::Block;
 use crate::report::{
-    FalseStart, HandshakeKind, HandshakeReport, Http2Limit, Outcome, Part, Phase, ProtocolVersion,
-    Resumption, ServerNameLabel,
+    ExtraRoundTrip, FalseStart, HandshakeKind, HandshakeReport, Http2Limit, Outcome, Part, Phase,
+    ProtocolVersion, Resumption, ServerNameLabel,
 };
 
 /// Metrics of one listener. Recording takes no lock, and allocates only when a server name, an
@@ -63,7 +63,8 @@ const DURATION: usize = RESUMPTION + ProtocolVersion::ALL.len() * Resumption::AL
 const PART: usize = DURATION + ProtocolVersion::ALL.len() * KINDS * HANDSHAKE.counters();
 const PHASE: usize = PART + Part::ALL.len() * HANDSHAKE.counters();
 const UNKNOWN_KIND: usize = PHASE + KINDS * PHASES * HANDSHAKE.counters();
-const COUNTERS: usize = UNKNOWN_KIND + HANDSHAKE.counters();
+const AVOIDABLE: usize = UNKNOWN_KIND + HANDSHAKE.counters();
+const COUNTERS: usize = AVOIDABLE + ExtraRoundTrip::ALL.len();
 
 static FIRST_REQUEST_WAIT: Histogram = Histogram::at(&HANDSHAKE, UNKNOWN_KIND);
 
@@ -160,6 +161,10 @@ impl ListenerMetrics {
         let lane = self.counters.lane();
         lane.add(FALSE_START + report.false_start.index(), 1);
         lane.add(resumption(version, report.resumption), 1);
+        for (cause, wait) in report.avoidable() {
+            let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+            lane.add(AVOIDABLE + cause as usize, nanos);
+        }
         duration(version, kind).observe(lane, report.total);
         for (which, nanos) in report.phases.iter().filter(|&(_, nanos)| nanos > 0) {
             phase(kind, which).observe_nanos(lane, nanos);
@@ -388,6 +393,20 @@ fn write_outcomes(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)]) 
 }
 
 fn write_times(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)]) {
+    out.family(
+        "tls_avoidable_wait_seconds",
+        Kind::Counter,
+        "What round trips beyond the first cost complete handshakes, by their cause.",
+        |family| {
+            for (listener, metrics) in listeners {
+                for cause in ExtraRoundTrip::ALL {
+                    let labels = [("listener", *listener), ("cause", cause.name())];
+                    let nanos = metrics.counters.sum(AVOIDABLE + cause as usize);
+                    family.sample(&labels, Seconds(nanos));
+                }
+            }
+        },
+    );
     out.family(
         "tls_handshake_duration_seconds",
         Kind::Histogram,

@@ -293,6 +293,7 @@ mod tests {
             r#"handfast_tls_hello_retry_total{listener="https"}"#,
             r#"handfast_tls_handshake_undetermined_total{listener="https"}"#,
             r#"handfast_tls_false_start_total{listener="https",result="eligible_unused"}"#,
+            r#"handfast_tls_avoidable_wait_seconds_total{listener="https",cause="split_flight"}"#,
             r#"handfast_http_requests_total{listener="https",route="example.com/",code="5xx",protocol="h2"}"#,
             r#"handfast_http_request_duration_seconds_count{route="example.com/"}"#,
             r#"handfast_upstream_requests_total{upstream="api",reused="true"}"#,

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::report::{
     ConnectionId, Direction, Failure, FailureClass, FalseStart, HandshakeKind, HandshakeReport,
-    Message, Outcome, Part, Parts, Peer, Phase, Phases, ProtocolVersion, Resumption,
+    Message, Network, Outcome, Part, Parts, Peer, Phase, Phases, ProtocolVersion, Resumption,
     ServerNameLabel, Side,
 };
 
@@ -35,8 +35,14 @@ pub(crate) fn complete() -> HandshakeReport {
         session_age: None,
         false_start: FalseStart::NotApplicable,
         ja4: None,
-        rtt: Some(Duration::from_micros(1100)),
-        round_trips: 1,
+        network: Network {
+            rtt: Some(Duration::from_micros(1100)),
+            min_rtt: Some(Duration::from_micros(1000)),
+            segment_size: Some(1448),
+            client_flight: 522,
+            server_flight: 3000,
+        },
+        extra_round_trips: Vec::new(),
         total: Duration::from_micros(1500),
         phases,
         parts,

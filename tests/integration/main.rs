@@ -1,6 +1,6 @@
 //! Black-box tests: the daemon as a process, real sockets, other people's clients.
 //!
-//! The tools come from Debian: curl, openssl, gnutls-bin, nghttp2-client, wrk. Where one is
+//! The tools come from Debian: curl, openssl, gnutls-bin, nghttp2-client, wrk, chromium. Where one is
 //! missing its tests fail. `HANDFAST_SOAK=1` moves the full size at a limited rate as well.
 
 #![allow(
@@ -39,5 +39,6 @@ mod storm;
 mod streams;
 mod support;
 mod timeouts;
+mod true_waits;
 mod upstream_faults;
 mod upstream_tls;
