@@ -198,6 +198,7 @@ impl Snapshot {
             metrics.certificate_not_after(name, *not_after);
         }
         self.upkeep(metrics);
+        metrics.configure(&self.config.metrics);
         let limits = &self.config.limits;
         metrics.limit("connections", limits.connections as u64);
         match limits.connections_per_ip {

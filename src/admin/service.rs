@@ -75,7 +75,7 @@ where
         return reply;
     }
     match (endpoint, access) {
-        (Endpoint::Page(page), _) => page.show(state, request.uri().query().unwrap_or_default()),
+        (Endpoint::Page(page), _) => page.show(state, &request),
         (Endpoint::Command(_), Access::ReadOnly { .. }) => control::forbidden(state),
         (Endpoint::Command(command), Access::Full { uid }) => match command {
             Command::Drain => control::drain(state, uid).await,
@@ -114,11 +114,12 @@ impl Endpoint {
 }
 
 impl Page {
-    fn show(self, state: &AdminState, query: &str) -> Reply {
+    fn show<B>(self, state: &AdminState, request: &Request<B>) -> Reply {
+        let query = request.uri().query().unwrap_or_default();
         match self {
             Self::Handshakes => api::handshakes(&state.telemetry.ring, query),
             Self::Healthz => health::healthz(),
-            Self::Metrics => metrics::metrics(&state.telemetry.metrics),
+            Self::Metrics => metrics::metrics(&state.telemetry.metrics, request.headers()),
             Self::Readyz => health::readyz(&state.readiness),
             Self::Summary => summary::summary(state),
         }

@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::model::{
-    Alpn, FalseStartMode, HandshakeEvents, Limits, Log, LogFormat, LogLevel, LogTarget, Pool,
-    SniAction, Timeouts, UpstreamTimeouts,
+    Alpn, FalseStartMode, HandshakeEvents, Limits, Log, LogFormat, LogLevel, LogTarget, Metrics,
+    PerSni, Pool, SniAction, Timeouts, UpstreamTimeouts,
 };
 use super::names::Preset;
 
@@ -110,6 +110,12 @@ pub const LOG: Log = Log {
     target: LogTarget::Stderr,
     access: true,
     handshake_events: HandshakeEvents::Failures,
+};
+
+/// `[metrics]`
+pub const METRICS: Metrics = Metrics {
+    per_sni: PerSni::Configured,
+    exemplars: true,
 };
 
 /// The largest file that is read as configuration, in bytes.

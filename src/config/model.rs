@@ -43,6 +43,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// `[log]`
     pub log: Log,
+    /// `[metrics]`
+    pub metrics: Metrics,
     /// `[admin]`
     pub admin: Admin,
 }
@@ -551,6 +553,25 @@ pub enum HandshakeEvents {
     /// `failures`
     Failures,
     /// `off`
+    Off,
+}
+
+/// `[metrics]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// `per_sni`, default [`PerSni::Configured`]
+    pub per_sni: PerSni,
+    /// `exemplars`, default true: whether OpenMetrics text names a connection for each bucket of
+    /// the handshake durations.
+    pub exemplars: bool,
+}
+
+/// Which server names are values of the label `server_name`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PerSni {
+    /// `configured`: those in the configuration; any other is `other`.
+    Configured,
+    /// `off`: none; every name is `other`.
     Off,
 }
 

@@ -1,4 +1,4 @@
-//! The tables about the process: `[runtime]`, `[shutdown]`, `[log]`, `[admin]`.
+//! The tables about the process: `[runtime]`, `[shutdown]`, `[log]`, `[metrics]`, `[admin]`.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,8 @@ use super::addresses::{self, AN_ADDRESS};
 use super::defaults;
 use super::diagnostic::Diagnostic;
 use super::model::{
-    Admin, AdminAddress, Config, HandshakeEvents, Log, LogFormat, LogLevel, LogTarget, Runtime,
-    Shutdown,
+    Admin, AdminAddress, Config, HandshakeEvents, Log, LogFormat, LogLevel, LogTarget, Metrics,
+    PerSni, Runtime, Shutdown,
 };
 use super::table::Table;
 use super::value::Value;
@@ -117,6 +117,23 @@ fn log_target(value: Value<'_>) -> Option<LogTarget> {
         return None;
     }
     text.path().map(LogTarget::File)
+}
+
+/// Reads `[metrics]`.
+pub(super) fn metrics(mut table: Table<'_>) -> Metrics {
+    let default = defaults::METRICS;
+    let per_sni = table.choice(
+        "per_sni",
+        default.per_sni,
+        &[("configured", PerSni::Configured), ("off", PerSni::Off)],
+        &[],
+    );
+    let exemplars = table
+        .value("exemplars")
+        .and_then(|value| value.boolean())
+        .unwrap_or(default.exemplars);
+    table.finish();
+    Metrics { per_sni, exemplars }
 }
 
 /// Reads `[admin]`.

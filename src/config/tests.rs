@@ -754,10 +754,6 @@ fn planned_keys_are_named_as_such() {
     for (text, message) in [
         ("include = [\"x\"]", "1:1 `include` is not supported yet"),
         (
-            "[metrics]\nper_sni = \"off\"",
-            "1:2 `[metrics]` is not supported yet",
-        ),
-        (
             "[forwarding]\nserver_timing = true",
             "2:1 `server_timing` is not supported yet",
         ),

@@ -17,7 +17,7 @@ use super::table::Table;
 use super::upstreams::Upstreams;
 
 /// Tables and keys of the whole file that are planned.
-const LATER: &[&str] = &["include", "metrics", "health"];
+const LATER: &[&str] = &["include", "health"];
 
 /// Reads the whole file. Whatever is wrong is pushed into `reading`, and the result is worth
 /// something only when nothing was.
@@ -45,6 +45,7 @@ pub(super) fn config<'t>(
         forwarding: forwarding::forwarding(root.table("forwarding")),
         shutdown: process::shutdown(root.table("shutdown")),
         log: process::log(root.table("log")),
+        metrics: process::metrics(root.table("metrics")),
         admin: process::admin(root.table("admin")),
     };
     root.later(LATER);

@@ -1,13 +1,17 @@
 //! Metrics of one listener: its connections and its handshakes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::exemplar::{Exemplar, Exemplars};
 use super::exposition::{Exposition, Kind};
 use super::histogram::{HANDSHAKE, Histogram};
 use super::labelled::Labelled;
+use super::metrics_settings::MetricsSettings;
 use super::server_name_metrics::ServerNameMetrics;
 use super::shard::Block;
+use crate::config::PerSni;
 use crate::report::{
     FalseStart, HandshakeKind, HandshakeReport, Outcome, Part, Phase, ProtocolVersion, Resumption,
     ServerNameLabel,
@@ -21,6 +25,8 @@ pub struct ListenerMetrics {
     server_names: Labelled<ServerNameLabel, ServerNameMetrics>,
     negotiated: Labelled<Negotiated, Block>,
     accept_errors: Labelled<&'static str, AtomicU64>,
+    exemplars: Box<[Exemplars; DURATIONS]>,
+    settings: Arc<MetricsSettings>,
 }
 
 /// Handshakes of one listener so far.
@@ -57,8 +63,10 @@ const PROBES: usize = 3;
 const HELLO_RETRY: usize = 4;
 const FALSE_START: usize = 5;
 const RESUMPTION: usize = FALSE_START + FalseStart::NAMES.len();
+/// The histograms of durations: one for each version and kind.
+const DURATIONS: usize = ProtocolVersion::ALL.len() * KINDS;
 const DURATION: usize = RESUMPTION + ProtocolVersion::ALL.len() * Resumption::ALL.len();
-const PART: usize = DURATION + ProtocolVersion::ALL.len() * KINDS * HANDSHAKE.counters();
+const PART: usize = DURATION + DURATIONS * HANDSHAKE.counters();
 const PHASE: usize = PART + Part::ALL.len() * HANDSHAKE.counters();
 const UNKNOWN_KIND: usize = PHASE + KINDS * PHASES * HANDSHAKE.counters();
 const COUNTERS: usize = UNKNOWN_KIND + HANDSHAKE.counters();
@@ -151,6 +159,9 @@ impl ListenerMetrics {
         lane.add(FALSE_START + report.false_start.index(), 1);
         lane.add(resumption(version, report.resumption), 1);
         duration(version, kind).observe(lane, report.total);
+        if self.settings.exemplars() {
+            self.exemplars[duration_index(version, kind)].keep(Exemplar::of(report));
+        }
         for (which, nanos) in report.phases.iter().filter(|&(_, nanos)| nanos > 0) {
             phase(kind, which).observe_nanos(lane, nanos);
         }
@@ -173,6 +184,10 @@ impl ListenerMetrics {
     }
 
     fn server_name(&self, label: &ServerNameLabel, count: impl Fn(&ServerNameMetrics)) {
+        let label = match (label, self.settings.per_sni()) {
+            (ServerNameLabel::Configured(_), PerSni::Off) => &ServerNameLabel::Other,
+            (label, _) => label,
+        };
         // `other` and `none` are there from the start, so the second look-up always finds one.
         if self
             .server_names
@@ -185,8 +200,8 @@ impl ListenerMetrics {
     }
 }
 
-impl Default for ListenerMetrics {
-    fn default() -> Self {
+impl ListenerMetrics {
+    pub(super) fn new(settings: Arc<MetricsSettings>) -> Self {
         let server_names = Labelled::new(MAX_SERVER_NAMES);
         for label in [ServerNameLabel::None, ServerNameLabel::Other] {
             server_names.with(&label, ServerNameMetrics::new, |_| ());
@@ -196,13 +211,19 @@ impl Default for ListenerMetrics {
             server_names,
             negotiated: Labelled::new(MAX_NEGOTIATED),
             accept_errors: Labelled::new(MAX_ACCEPT_CLASSES),
+            exemplars: Box::default(),
+            settings,
         }
     }
 }
 
 const fn duration(version: ProtocolVersion, kind: HandshakeKind) -> Histogram {
-    let index = version as usize * KINDS + kind as usize;
+    let index = duration_index(version, kind);
     Histogram::at(&HANDSHAKE, DURATION + index * HANDSHAKE.counters())
+}
+
+const fn duration_index(version: ProtocolVersion, kind: HandshakeKind) -> usize {
+    version as usize * KINDS + kind as usize
 }
 
 const fn phase(kind: HandshakeKind, phase: Phase) -> Histogram {
@@ -373,7 +394,11 @@ fn write_times(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)]) {
                             ("kind", kind.name()),
                         ];
                         let reading = duration(version, kind).read(&metrics.counters);
-                        family.histogram(&labels, &HANDSHAKE, &reading);
+                        let exemplars = match metrics.settings.exemplars() {
+                            true => metrics.exemplars[duration_index(version, kind)].read(),
+                            false => Vec::new(),
+                        };
+                        family.histogram_with(&labels, &HANDSHAKE, &reading, &exemplars);
                     }
                 }
             }

@@ -9,9 +9,11 @@ use super::exposition::{Exposition, Format, Kind};
 use super::key_log_metrics::{self, KeyLogMetrics};
 use super::limit_metrics::{Limit, LimitRefusals};
 use super::listener_metrics::{self, HandshakeTotals, ListenerMetrics};
+use super::metrics_settings::MetricsSettings;
 use super::request_metrics::{self, RequestMetrics};
 use super::stream::Dropped;
 use super::upstream_metrics::{self, UpstreamMetrics};
+use crate::config;
 
 /// All metrics of the process. Handles are asked for when a configuration is built and kept by
 /// what they belong to; recording on a handle never comes back here. A handle asked for again by
@@ -19,6 +21,7 @@ use super::upstream_metrics::{self, UpstreamMetrics};
 #[derive(Debug, Default)]
 pub struct Metrics {
     handles: Mutex<Handles>,
+    settings: Arc<MetricsSettings>,
     reloads_ok: AtomicU64,
     reloads_failed: AtomicU64,
     limit_refusals: LimitRefusals,
@@ -55,8 +58,17 @@ impl Metrics {
         let mut handles = self.handles();
         match handles.listeners.get(name) {
             Some(metrics) => metrics.clone(),
-            None => handles.listeners.entry(name.into()).or_default().clone(),
+            None => {
+                let metrics = Arc::new(ListenerMetrics::new(self.settings.clone()));
+                handles.listeners.insert(name.into(), metrics.clone());
+                metrics
+            }
         }
+    }
+
+    /// Follows `[metrics]` from now on. What was counted under a server name stays.
+    pub fn configure(&self, settings: &config::Metrics) {
+        self.settings.set(settings);
     }
 
     /// Request counters of one listener and route (`none` where no route matched).
@@ -260,6 +272,58 @@ mod tests {
 
     fn read(metrics: &Metrics) -> scrape::Samples {
         scrape::read(&metrics.render(Format::Prometheus))
+    }
+
+    #[test]
+    fn both_formats_hold_the_same_series_and_one_has_exemplars() {
+        let metrics = Metrics::default();
+        let listener = metrics.listener("a\"b\\c");
+        listener.handshake_started();
+        listener.handshake_finished(&sample::complete());
+        let text = metrics.render(Format::OpenMetrics);
+        let (samples, exemplars) = scrape::read_openmetrics(&text);
+        // Bounds are written differently; everything else is the same.
+        let plain = |samples: scrape::Samples| -> Vec<_> {
+            let keep = |(series, _): &(String, f64)| !series.contains("le=\"");
+            samples.into_iter().filter(keep).collect()
+        };
+        assert_eq!(samples.len(), read(&metrics).len());
+        assert_eq!(plain(samples), plain(read(&metrics)));
+        let bucket = r#"handfast_tls_handshake_duration_seconds_bucket{listener="a\"b\\c",version="1.3",kind="full",le="0.0025"}"#;
+        assert_eq!(
+            exemplars,
+            [(
+                bucket.to_owned(),
+                r#"{connection_id="0000000000000abc"} 0.0015 1795407045.001"#.to_owned()
+            )]
+        );
+        for le in ["1e-05", "2.5e-05", "0.0001", "1.0", "10.0"] {
+            assert!(text.contains(&format!(",le=\"{le}\"}} ")), "{le}");
+        }
+        metrics.configure(&config::Metrics {
+            exemplars: false,
+            ..config::defaults::METRICS
+        });
+        let text = metrics.render(Format::OpenMetrics);
+        assert_eq!(scrape::read_openmetrics(&text).1, []);
+    }
+
+    #[test]
+    fn server_names_are_no_labels_when_they_are_off() {
+        let metrics = Metrics::default();
+        metrics.configure(&config::Metrics {
+            per_sni: config::PerSni::Off,
+            ..config::defaults::METRICS
+        });
+        let listener = metrics.listener("https");
+        for report in [sample::complete(), sample::failed()] {
+            listener.handshake_started();
+            listener.handshake_finished(&report);
+        }
+        let text = metrics.render(Format::Prometheus);
+        assert!(!text.contains("example.com"), "{text}");
+        let series = r#"handfast_tls_handshakes_total{listener="https",server_name="other",version="1.3",kind="full"}"#;
+        assert_eq!(read(&metrics)[series], 1.0);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod access_log;
 mod events;
+mod exemplar;
 mod exposition;
 mod histogram;
 mod hub;
@@ -15,6 +16,7 @@ mod limit_metrics;
 mod line;
 mod listener_metrics;
 mod metrics;
+mod metrics_settings;
 mod request_metrics;
 mod ring;
 #[cfg(test)]

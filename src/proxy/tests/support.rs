@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
+use crate::config;
 use crate::config::{
     Admin, Config, Forwarding, HandshakeEvents, Limits, Listener, ListenerMode, Location, Log,
     LogFormat, LogLevel, LogTarget, PathPattern, Pool, Route, RouteAction, RouteId, Runtime,
@@ -98,6 +99,7 @@ pub(super) fn config(address: ServerAddress) -> Config {
             access: true,
             handshake_events: HandshakeEvents::Off,
         },
+        metrics: config::defaults::METRICS,
         admin: Admin::default(),
     }
 }
