@@ -481,8 +481,32 @@ pub struct Log {
     pub target: LogTarget,
     /// `access.enabled`, default true
     pub access: bool,
-    /// `handshake.events`, default [`HandshakeEvents::Failures`]
-    pub handshake_events: HandshakeEvents,
+    /// `handshake`
+    pub handshake: HandshakeLog,
+}
+
+/// `handshake` of `[log]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeLog {
+    /// `events`, default [`HandshakeEvents::Failures`]
+    pub events: HandshakeEvents,
+    /// `sample`, in millionths, default 0.01: the share of complete handshakes that make an event
+    /// where all do. Failed ones are never left out by it.
+    pub sample: u32,
+    /// `client_ip`, default [`ClientIp::Full`]
+    pub client_ip: ClientIp,
+    /// `failures_per_second`, default 100, of each class; `None` is unlimited. Past it: counted in
+    /// `log_events_dropped_total`.
+    pub failures_per_second: Option<u32>,
+}
+
+/// How much of a client's address the log tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientIp {
+    /// `full`
+    Full,
+    /// `truncate`: the network, of 24 bits with IPv4 and 48 with IPv6, and no port.
+    Truncate,
 }
 
 /// `level` of the log

@@ -6,8 +6,8 @@ use super::addresses::{self, AN_ADDRESS};
 use super::defaults;
 use super::diagnostic::Diagnostic;
 use super::model::{
-    Admin, AdminAddress, Config, HandshakeEvents, Log, LogFormat, LogLevel, LogTarget, Metrics,
-    PerSni, Runtime, Shutdown,
+    Admin, AdminAddress, ClientIp, Config, HandshakeEvents, HandshakeLog, Log, LogFormat, LogLevel,
+    LogTarget, Metrics, PerSni, Runtime, Shutdown,
 };
 use super::table::Table;
 use super::value::Value;
@@ -78,10 +78,22 @@ pub(super) fn log(mut table: Table<'_>) -> Log {
     access.later(&["format"]);
     access.finish();
 
-    let mut handshake = table.table("handshake");
-    let handshake_events = handshake.choice(
+    let handshake = handshake_log(table.table("handshake"));
+    table.finish();
+    Log {
+        level,
+        format,
+        target,
+        access: enabled,
+        handshake,
+    }
+}
+
+fn handshake_log(mut table: Table<'_>) -> HandshakeLog {
+    let default = defaults::LOG.handshake;
+    let events = table.choice(
         "events",
-        default.handshake_events,
+        default.events,
         &[
             ("all", HandshakeEvents::All),
             ("failures", HandshakeEvents::Failures),
@@ -89,16 +101,29 @@ pub(super) fn log(mut table: Table<'_>) -> Log {
         ],
         &[],
     );
-    handshake.later(&["sample", "client_ip"]);
-    handshake.finish();
-
+    let sample = table
+        .value("sample")
+        .and_then(|value| value.millionths())
+        .unwrap_or(default.sample);
+    let client_ip = table.choice(
+        "client_ip",
+        default.client_ip,
+        &[("full", ClientIp::Full), ("truncate", ClientIp::Truncate)],
+        &[],
+    );
+    let failures_per_second = match table.value("failures_per_second") {
+        None => default.failures_per_second,
+        Some(value) if value.raw.as_str() == Some("unlimited") => None,
+        Some(value) => value
+            .integer(&defaults::FAILURES_PER_SECOND_RANGE)
+            .and_then(|number| u32::try_from(number).ok()),
+    };
     table.finish();
-    Log {
-        level,
-        format,
-        target,
-        access: enabled,
-        handshake_events,
+    HandshakeLog {
+        events,
+        sample,
+        client_ip,
+        failures_per_second,
     }
 }
 

@@ -750,6 +750,41 @@ fn faults_of_tls_towards_upstreams_are_located() {
 }
 
 #[test]
+fn handshake_events_are_bounded() {
+    let read = |fields: &str| {
+        let text = format!("[log]\nhandshake = {{ {fields} }}\n{BASE}");
+        let config = parse(&text, Path::new("x.toml")).map(|loaded| loaded.config.log.handshake);
+        config.map_err(|faults| faults.items[0].message.clone())
+    };
+    let default = defaults::LOG.handshake;
+    assert_eq!(read(""), Ok(default));
+    for (sample, millionths) in [("1", 1_000_000), ("0.25", 250_000), ("0", 0), ("1e-6", 1)] {
+        let expected = HandshakeLog {
+            sample: millionths,
+            ..default
+        };
+        assert_eq!(read(&format!("sample = {sample}")), Ok(expected));
+    }
+    for sample in ["1.01", "-0.1", "nan", "inf", "1e-7", "2"] {
+        let message = format!("expected a share from 0.000001 to 1, or 0, found {sample}");
+        assert_eq!(read(&format!("sample = {sample}")), Err(message));
+    }
+    assert!(
+        read("sample = \"1\"")
+            .unwrap_err()
+            .contains("a share such as 0.01")
+    );
+    let unlimited = HandshakeLog {
+        failures_per_second: None,
+        client_ip: ClientIp::Truncate,
+        ..default
+    };
+    let fields = "failures_per_second = \"unlimited\", client_ip = \"truncate\"";
+    assert_eq!(read(fields), Ok(unlimited));
+    assert!(read("failures_per_second = 0").is_err());
+}
+
+#[test]
 fn planned_keys_are_named_as_such() {
     for (text, message) in [
         ("include = [\"x\"]", "1:1 `include` is not supported yet"),
@@ -764,10 +799,6 @@ fn planned_keys_are_named_as_such() {
         (
             "[admin]\ntoken_file = \"x\"",
             "2:1 `token_file` is not supported yet",
-        ),
-        (
-            "[log]\nhandshake = { sample = 0.1 }",
-            "2:15 `sample` is not supported yet",
         ),
         (
             "[upstreams.a]\nservers = [{ address = \"a:1\" }]\nbalance = \"random-two\"",

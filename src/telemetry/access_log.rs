@@ -9,10 +9,12 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
+use super::client_address;
 use super::line::{self, Printable, Timestamp};
 use super::settings::{Settings, Style};
 use super::stream::Stream;
 use super::writer::LineWriter;
+use crate::config::ClientIp;
 use crate::report::{ConnectionId, Peer};
 
 /// The access log.
@@ -41,9 +43,9 @@ impl AccessLog {
         }
         self.writer
             .line(Stream::Access, |line| match settings.style {
-                Style::Json => line::json(line, &Line::from(record)),
+                Style::Json => line::json(line, &Line::new(record, settings.handshake.client_ip)),
                 // Writing to memory does not fail.
-                Style::Human { .. } => drop(human(line, record)),
+                Style::Human { .. } => drop(human(line, record, settings.handshake.client_ip)),
             });
     }
 }
@@ -143,18 +145,19 @@ impl<T: std::fmt::Display> Serialize for Shown<T> {
     }
 }
 
-impl<'a> From<&'a AccessRecord<'_>> for Line<'a> {
-    fn from(record: &'a AccessRecord<'_>) -> Self {
+impl<'a> Line<'a> {
+    fn new(record: &'a AccessRecord<'_>, client_ip: ClientIp) -> Self {
+        let client = record.client.or_else(|| match record.peer {
+            Peer::Tcp(peer) => Some(peer.ip().to_canonical()),
+            Peer::Unix => None,
+        });
         Self {
             event: "http.request",
             connection: Shown(record.connection),
             time: Timestamp(record.time),
             listener: record.listener,
-            peer: Shown(record.peer),
-            client: record.client.or_else(|| match record.peer {
-                Peer::Tcp(peer) => Some(peer.ip().to_canonical()),
-                Peer::Unix => None,
-            }),
+            peer: Shown(client_address::peer(record.peer, client_ip)),
+            client: client.map(|client| client_address::address(client, client_ip)),
             method: record.method,
             host: &record.host,
             path: &record.path,
@@ -172,7 +175,11 @@ impl<'a> From<&'a AccessRecord<'_>> for Line<'a> {
 }
 
 /// `TIME 200 GET example.com/path h2 192.0.2.1:5000 -> api 10.0.0.1:8080 12 B in 34 B out 1.234 ms`
-fn human(line: &mut Vec<u8>, record: &AccessRecord<'_>) -> std::io::Result<()> {
+fn human(
+    line: &mut Vec<u8>,
+    record: &AccessRecord<'_>,
+    client_ip: ClientIp,
+) -> std::io::Result<()> {
     write!(line, "{} ", Timestamp(record.time))?;
     match record.status {
         Some(status) => write!(line, "{status}")?,
@@ -185,9 +192,10 @@ fn human(line: &mut Vec<u8>, record: &AccessRecord<'_>) -> std::io::Result<()> {
         Printable(&record.host),
         Printable(&record.path),
         record.protocol.name(),
-        record.peer,
+        client_address::peer(record.peer, client_ip),
     )?;
     if let Some(client) = record.client {
+        let client = client_address::address(client, client_ip);
         write!(line, " for {client}")?;
     }
     if let Some((upstream, server)) = &record.upstream {
@@ -213,13 +221,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::HandshakeEvents;
+    use crate::config::defaults;
 
     fn log(style: Style) -> AccessLog {
         let settings = Settings {
             style,
             access: true,
-            handshakes: HandshakeEvents::Off,
+            handshake: defaults::LOG.handshake,
         };
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         AccessLog::new(settings, LineWriter::unattended(Arc::default()))
@@ -283,6 +291,26 @@ mod tests {
             line.contains(" 192.0.2.1:5000 for 203.0.113.9 -> "),
             "{line}"
         );
+    }
+
+    #[test]
+    fn addresses_are_cut_where_that_is_asked_for() {
+        let record = AccessRecord {
+            client: Some([203, 0, 113, 9].into()),
+            ..record()
+        };
+        for style in [Style::Json, Style::Human { colours: false }] {
+            let log = log(style);
+            let mut settings = **log.settings.load();
+            settings.handshake.client_ip = ClientIp::Truncate;
+            log.settings.store(Arc::new(settings));
+            log.record(&record);
+            let line = &log.writer.take_lines()[0];
+            assert!(!line.contains("203.0.113.9"), "{line}");
+            assert!(!line.contains("192.0.2.1"), "{line}");
+            assert!(line.contains("203.0.113.0"), "{line}");
+            assert!(line.contains("192.0.2.0:0"), "{line}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::ring::HandshakeRing;
 use super::settings::Settings;
 use super::tracing::{self, DaemonLog};
 use super::writer::{LineWriter, Output};
-use crate::config::{Log, LogLevel, LogTarget};
+use crate::config::{HandshakeEvents, HandshakeLog, Log, LogLevel, LogTarget, defaults};
 use crate::report::HandshakeReport;
 
 /// Everything that reports go to; cheap to clone.
@@ -89,7 +89,11 @@ impl Telemetry {
         let settings = Settings {
             style: super::settings::Style::Json,
             access: true,
-            handshakes: crate::config::HandshakeEvents::All,
+            handshake: HandshakeLog {
+                events: HandshakeEvents::All,
+                sample: defaults::WHOLE_SAMPLE,
+                ..defaults::LOG.handshake
+            },
         };
         let writer = LineWriter::unattended(metrics.dropped.clone());
         Self::new(metrics, Arc::new(ArcSwap::from_pointee(settings)), writer)
@@ -167,7 +171,7 @@ fn open(target: &LogTarget) -> Result<Output, LogError> {
 mod tests {
     use super::super::sample;
     use super::*;
-    use crate::config::{HandshakeEvents, LogFormat};
+    use crate::config::LogFormat;
 
     #[test]
     fn a_reload_reopens_the_log_and_closing_writes_what_waits() {
@@ -179,14 +183,15 @@ mod tests {
             format: LogFormat::Auto,
             target: LogTarget::File(path.clone()),
             access: false,
-            handshake_events: HandshakeEvents::Failures,
+            handshake: defaults::LOG.handshake,
         };
         let (telemetry, guard) = Telemetry::start(&log).unwrap();
         let listener = telemetry.metrics.listener("https");
         listener.handshake_started();
         telemetry.handshake(&listener, sample::complete());
         std::fs::rename(&path, &rotated).unwrap();
-        log.handshake_events = HandshakeEvents::All;
+        log.handshake.events = HandshakeEvents::All;
+        log.handshake.sample = defaults::WHOLE_SAMPLE;
         guard.reconfigure(&log).unwrap();
         listener.handshake_started();
         let report = telemetry.handshake(&listener, sample::complete());

@@ -238,10 +238,11 @@ impl Metrics {
         out.family(
             "log_events_dropped",
             Kind::Counter,
-            "Log lines dropped because the log did not take them fast enough.",
+            "Log lines dropped, because the output did not take them or by a rate.",
             |family| {
-                for (stream, count) in self.dropped.iter() {
-                    family.sample(&[("stream", stream.name())], count);
+                for (stream, reason, count) in self.dropped.iter() {
+                    let labels = [("stream", stream.name()), ("reason", reason.name())];
+                    family.sample(&labels, count);
                 }
             },
         );
@@ -365,7 +366,8 @@ mod tests {
             r#"handfast_upstream_retries_total{upstream="api"}"#,
             r#"handfast_upstream_failures_total{upstream="api",reason="upstream_connect"}"#,
             r#"handfast_config_reloads_total{result="failed"}"#,
-            r#"handfast_log_events_dropped_total{stream="daemon"}"#,
+            r#"handfast_log_events_dropped_total{stream="daemon",reason="output"}"#,
+            r#"handfast_log_events_dropped_total{stream="handshake",reason="rate"}"#,
             "handfast_tls_key_log_active",
             "handfast_tls_key_log_lines_dropped_total",
             "handfast_tls_key_log_sessions_total",
@@ -586,7 +588,10 @@ mod tests {
                 r#"tls_certificate_not_after_timestamp_seconds{certificate="new"}"#,
                 -2.0,
             ),
-            (r#"log_events_dropped_total{stream="access"}"#, 3.0),
+            (
+                r#"log_events_dropped_total{stream="access",reason="output"}"#,
+                3.0,
+            ),
         ] {
             let series = format!("handfast_{series}");
             assert_eq!(samples.get(&series), Some(&value), "{series}");

@@ -5,9 +5,11 @@
 //! that one thread writes out; what does not fit is dropped and counted.
 
 mod access_log;
+mod client_address;
 mod events;
 mod exemplar;
 mod exposition;
+mod failure_rate;
 mod histogram;
 mod hub;
 mod key_log_metrics;

@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use crate::config;
 use crate::config::{
-    Admin, Config, Forwarding, HandshakeEvents, Limits, Listener, ListenerMode, Location, Log,
-    LogFormat, LogLevel, LogTarget, PathPattern, Pool, Route, RouteAction, RouteId, Runtime,
-    ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId, UpstreamServer, UpstreamTimeouts,
+    Admin, Config, Forwarding, Limits, Listener, ListenerMode, Location, Log, LogFormat, LogLevel,
+    LogTarget, PathPattern, Pool, Route, RouteAction, RouteId, Runtime, ServerAddress, Shutdown,
+    Timeouts, Upstream, UpstreamId, UpstreamServer, UpstreamTimeouts,
 };
 use crate::proxy::{ConnectionInfo, ProxyService};
 use crate::report::{ConnectionId, Peer};
@@ -97,7 +97,7 @@ pub(super) fn config(address: ServerAddress) -> Config {
             format: LogFormat::Auto,
             target: LogTarget::Stderr,
             access: true,
-            handshake_events: HandshakeEvents::Off,
+            handshake: config::defaults::LOG.handshake,
         },
         metrics: config::defaults::METRICS,
         admin: Admin::default(),

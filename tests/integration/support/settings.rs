@@ -102,7 +102,7 @@ drain_timeout = "{drain_timeout}"
 
 [log]
 level = "{log_level}"
-handshake = {{ events = "all" }}
+handshake = {{ events = "all", sample = 1.0 }}
 
 [admin]
 address = "127.0.0.1:0"
