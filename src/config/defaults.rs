@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::model::{
-    Alpn, ClientIp, FalseStartMode, HandshakeEvents, HandshakeLog, Limits, Log, LogFormat,
-    LogLevel, LogTarget, Metrics, PerSni, Pool, SniAction, Timeouts, UpstreamTimeouts,
+    AccessFormat, Alpn, ClientIp, FalseStartMode, HandshakeEvents, HandshakeLog, Limits, Log,
+    LogFormat, LogLevel, LogTarget, Metrics, PerSni, Pool, SniAction, Timeouts, UpstreamTimeouts,
 };
 use super::names::Preset;
 
@@ -108,7 +108,7 @@ pub const LOG: Log = Log {
     level: LogLevel::Info,
     format: LogFormat::Auto,
     target: LogTarget::Stderr,
-    access: true,
+    access: Some(AccessFormat::Json),
     handshake: HandshakeLog {
         events: HandshakeEvents::Failures,
         sample: WHOLE_SAMPLE / 100,

@@ -479,8 +479,8 @@ pub struct Log {
     pub format: LogFormat,
     /// `target`, default [`LogTarget::Stderr`]
     pub target: LogTarget,
-    /// `access.enabled`, default true
-    pub access: bool,
+    /// `access`, default [`AccessFormat::Json`]; `None`: `enabled = false`.
+    pub access: Option<AccessFormat>,
     /// `handshake`
     pub handshake: HandshakeLog,
 }
@@ -567,6 +567,15 @@ pub enum LogTarget {
     Stdout,
     /// A file, appended to.
     File(PathBuf),
+}
+
+/// `access.format` of the log
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// `json`: an object, or a sentence where the log is for people.
+    Json,
+    /// `combined`: Apache's combined log format, whatever the log's format is.
+    Combined,
 }
 
 /// Which handshakes make an event.

@@ -6,8 +6,8 @@ use super::addresses::{self, AN_ADDRESS};
 use super::defaults;
 use super::diagnostic::Diagnostic;
 use super::model::{
-    Admin, AdminAddress, ClientIp, Config, HandshakeEvents, HandshakeLog, Log, LogFormat, LogLevel,
-    LogTarget, Metrics, PerSni, Runtime, Shutdown,
+    AccessFormat, Admin, AdminAddress, ClientIp, Config, HandshakeEvents, HandshakeLog, Log,
+    LogFormat, LogLevel, LogTarget, Metrics, PerSni, Runtime, Shutdown,
 };
 use super::table::Table;
 use super::value::Value;
@@ -70,22 +70,33 @@ pub(super) fn log(mut table: Table<'_>) -> Log {
         .and_then(log_target)
         .unwrap_or(default.target);
 
-    let mut access = table.table("access");
-    let enabled = access
-        .value("enabled")
-        .and_then(|value| value.boolean())
-        .unwrap_or(default.access);
-    access.later(&["format"]);
-    access.finish();
-
+    let access = access_log(table.table("access"));
     let handshake = handshake_log(table.table("handshake"));
     table.finish();
     Log {
         level,
         format,
         target,
-        access: enabled,
+        access,
         handshake,
+    }
+}
+
+fn access_log(mut table: Table<'_>) -> Option<AccessFormat> {
+    let enabled = table.value("enabled").and_then(|value| value.boolean());
+    let format = table.choice(
+        "format",
+        AccessFormat::Json,
+        &[
+            ("json", AccessFormat::Json),
+            ("combined", AccessFormat::Combined),
+        ],
+        &[],
+    );
+    table.finish();
+    match enabled {
+        Some(enabled) => enabled.then_some(format),
+        None => defaults::LOG.access.and(Some(format)),
     }
 }
 

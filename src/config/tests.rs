@@ -785,6 +785,19 @@ fn handshake_events_are_bounded() {
 }
 
 #[test]
+fn access_logs_have_a_format() {
+    for (fields, access) in [
+        ("", Some(AccessFormat::Json)),
+        ("format = \"combined\"", Some(AccessFormat::Combined)),
+        ("enabled = false, format = \"combined\"", None),
+        ("enabled = true", Some(AccessFormat::Json)),
+    ] {
+        let config = with(&format!("[log]\naccess = {{ {fields} }}"));
+        assert_eq!(config.log.access, access, "{fields}");
+    }
+}
+
+#[test]
 fn planned_keys_are_named_as_such() {
     for (text, message) in [
         ("include = [\"x\"]", "1:1 `include` is not supported yet"),

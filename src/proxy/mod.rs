@@ -21,5 +21,5 @@ mod tls_fields;
 mod trailers;
 
 pub use body::ProxyBody;
-pub use connection_info::{ConnectionInfo, TlsFacts};
+pub use connection_info::{ConnectionInfo, HandshakeTimes, TlsFacts};
 pub use service::ProxyService;

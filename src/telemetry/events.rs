@@ -162,7 +162,7 @@ mod tests {
     fn log_with(style: Style, handshake: HandshakeLog, dropped: Arc<Dropped>) -> EventLog {
         let settings = Settings {
             style,
-            access: true,
+            access: LOG.access,
             handshake,
         };
         let settings = Arc::new(ArcSwap::from_pointee(settings));

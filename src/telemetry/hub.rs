@@ -88,7 +88,7 @@ impl Telemetry {
         let metrics = Arc::new(Metrics::default());
         let settings = Settings {
             style: super::settings::Style::Json,
-            access: true,
+            access: defaults::LOG.access,
             handshake: HandshakeLog {
                 events: HandshakeEvents::All,
                 sample: defaults::WHOLE_SAMPLE,
@@ -182,7 +182,7 @@ mod tests {
             level: LogLevel::Error,
             format: LogFormat::Auto,
             target: LogTarget::File(path.clone()),
-            access: false,
+            access: None,
             handshake: defaults::LOG.handshake,
         };
         let (telemetry, guard) = Telemetry::start(&log).unwrap();

@@ -6,6 +6,7 @@
 
 mod access_log;
 mod client_address;
+mod combined;
 mod events;
 mod exemplar;
 mod exposition;
@@ -33,7 +34,7 @@ mod tracing;
 mod upstream_metrics;
 mod writer;
 
-pub use access_log::{AccessLog, AccessRecord, HttpProtocol};
+pub use access_log::{AccessLog, AccessRecord, AccessTls, ClientWords, HttpProtocol};
 pub use events::EventLog;
 pub use exposition::Format;
 pub use hub::{LogError, Telemetry, TelemetryGuard};

@@ -2,15 +2,15 @@
 
 use std::io::IsTerminal;
 
-use crate::config::{HandshakeLog, Log, LogFormat, LogTarget};
+use crate::config::{AccessFormat, HandshakeLog, Log, LogFormat, LogTarget};
 
 /// The settings that events, the access log and the daemon's own log follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
     /// How lines look.
     pub(super) style: Style,
-    /// Whether requests are logged.
-    pub(super) access: bool,
+    /// How requests are logged, if they are.
+    pub(super) access: Option<AccessFormat>,
     /// Which handshakes make an event, and what it tells.
     pub(super) handshake: HandshakeLog,
 }

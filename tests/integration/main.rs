@@ -16,6 +16,7 @@ mod certificates;
 mod check;
 mod client_auth;
 mod dev;
+mod events;
 mod failures;
 mod false_start;
 mod forwarding;

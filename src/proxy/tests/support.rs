@@ -96,7 +96,7 @@ pub(super) fn config(address: ServerAddress) -> Config {
             level: LogLevel::Info,
             format: LogFormat::Auto,
             target: LogTarget::Stderr,
-            access: true,
+            access: config::defaults::LOG.access,
             handshake: config::defaults::LOG.handshake,
         },
         metrics: config::defaults::METRICS,

@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) drain_timeout: String,
     /// `level` of `[log]`
     pub(crate) log_level: String,
+    /// Lines of `[log]`
+    pub(crate) log: String,
     /// Whole tables, appended.
     pub(crate) more: String,
 }
@@ -33,6 +35,7 @@ impl Settings {
             drain_delay: "10ms".to_owned(),
             drain_timeout: "10s".to_owned(),
             log_level: "info".to_owned(),
+            log: "handshake = { events = \"all\", sample = 1.0 }".to_owned(),
             more: String::new(),
         }
     }
@@ -40,6 +43,12 @@ impl Settings {
     /// With these lines in `[tls.default]`.
     pub(crate) fn policy(mut self, lines: &str) -> Self {
         self.policy = lines.to_owned();
+        self
+    }
+
+    /// With these lines in `[log]` instead of every event.
+    pub(crate) fn log(mut self, lines: &str) -> Self {
+        self.log = lines.to_owned();
         self
     }
 
@@ -59,6 +68,7 @@ impl Settings {
             drain_delay,
             drain_timeout,
             log_level,
+            log,
             more,
         } = self;
         let dir = dir.display();
@@ -102,7 +112,7 @@ drain_timeout = "{drain_timeout}"
 
 [log]
 level = "{log_level}"
-handshake = {{ events = "all", sample = 1.0 }}
+{log}
 
 [admin]
 address = "127.0.0.1:0"
