@@ -448,6 +448,9 @@ pub struct Forwarding {
     /// `tls_headers`, default none: what requests over TLS carry. Inbound copies are always
     /// removed.
     pub tls_headers: Vec<TlsHeader>,
+    /// `server_timing`, default false: whether a connection's first response has `Server-Timing`
+    /// with the times of the handshake.
+    pub server_timing: bool,
 }
 
 impl Default for Forwarding {
@@ -457,6 +460,7 @@ impl Default for Forwarding {
             headers: ForwardingHeader::DEFAULT.to_vec(),
             connection_id: false,
             tls_headers: Vec::new(),
+            server_timing: false,
         }
     }
 }

@@ -802,10 +802,6 @@ fn planned_keys_are_named_as_such() {
     for (text, message) in [
         ("include = [\"x\"]", "1:1 `include` is not supported yet"),
         (
-            "[forwarding]\nserver_timing = true",
-            "2:1 `server_timing` is not supported yet",
-        ),
-        (
             "[limits]\nh2_resets = 1",
             "2:1 `h2_resets` is not supported yet",
         ),

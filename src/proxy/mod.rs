@@ -14,6 +14,7 @@ mod forwarded;
 mod headers;
 mod request_record;
 mod respond;
+mod server_timing;
 mod service;
 #[cfg(test)]
 mod tests;

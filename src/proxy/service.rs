@@ -16,6 +16,7 @@ use super::forward::forward;
 use super::headers::ClientFields;
 use super::request_record::{RequestRecord, Turn};
 use super::respond::respond;
+use super::server_timing;
 use super::tls_fields::TlsFields;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Telemetry;
@@ -112,21 +113,26 @@ async fn answer(
     );
     let method = request.method().clone();
     let version = request.version();
-    Ok(
-        match forward(&shared, &snapshot, request, &mut record).await {
-            Ok(response) => {
-                record.answered(response.status());
-                response.map(|body| ProxyBody::upstream(body, record))
-            }
-            Err(error) => {
-                tracing::debug!(
-                    connection = %shared.connection.id,
-                    reason = error.reason(),
-                    cause = std::error::Error::source(&error),
-                    "request not forwarded"
-                );
-                respond(&error, &method, version, record)
-            }
-        },
-    )
+    let mut response = match forward(&shared, &snapshot, request, &mut record).await {
+        Ok(response) => {
+            record.answered(response.status());
+            response.map(|body| ProxyBody::upstream(body, record))
+        }
+        Err(error) => {
+            tracing::debug!(
+                connection = %shared.connection.id,
+                reason = error.reason(),
+                cause = std::error::Error::source(&error),
+                "request not forwarded"
+            );
+            respond(&error, &method, version, record)
+        }
+    };
+    if turn == Turn::First
+        && snapshot.config.forwarding.server_timing
+        && let Some(tls) = &shared.connection.tls
+    {
+        server_timing::add(tls, response.headers_mut());
+    }
+    Ok(response)
 }

@@ -41,7 +41,7 @@ fn every_event_is_what_the_schema_says() {
     two(&daemon, "1.2");
     daemon.curl("--http2", "/").run().success();
     get(daemon.https(), "/").unwrap();
-    let unknown = client.clone().name("unknown.test");
+    let unknown = client.name("unknown.test");
     unknown.connect(daemon.https()).unwrap_err();
     let schema = Schema::of_events();
     let handshakes = events(&daemon, "tls.handshake", 6);
@@ -96,4 +96,27 @@ fn a_combined_log_is_combined() {
     });
     assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
     assert!(line.ends_with(" \"http://x.test/\" \"agent/1\""), "{line}");
+}
+
+#[test]
+fn the_first_response_tells_the_handshake_to_the_browser() {
+    let settings = Settings::new(Origin::start().address());
+    let on = "[forwarding]\nserver_timing = true";
+    let daemon = Daemon::run(&settings.clone().more(on));
+    let [first, second] = two(&daemon, "1.3");
+    let timing = first.head.one("server-timing").unwrap();
+    let names: Vec<_> = timing
+        .split(", ")
+        .map(|metric| {
+            let (name, rest) = metric.split_once(";dur=").unwrap();
+            let duration = rest.split(';').next().unwrap();
+            assert!(duration.parse::<f64>().unwrap() >= 0.0, "{timing}");
+            name
+        })
+        .collect();
+    assert_eq!(names, ["tls", "tls-client", "tls-cpu", "tls-queue"]);
+    assert!(timing.contains(";desc=\"TLS 1.3 full\", "), "{timing}");
+    assert_eq!(second.head.one("server-timing"), None);
+    let off = Daemon::run(&settings);
+    assert_eq!(two(&off, "1.3")[0].head.one("server-timing"), None);
 }
