@@ -1,9 +1,11 @@
 //! The admin listeners: health, metrics, a JSON API of recent handshakes, and commands.
 //!
-//! Plain HTTP/1.1 for whoever runs the daemon. On a loopback address everything is read-only;
-//! browsers on the same machine are kept out by a check of the `Host` field, because a page from
-//! anywhere can make them ask. The unix socket takes commands as well, for the user whose it is:
-//! they go to the daemon through a bounded queue, and the answer waits for it.
+//! Plain HTTP/1.1 for whoever runs the daemon. Over TCP everything is read-only. Browsers on the
+//! same machine are kept out by a check of the `Host` field, because a page from anywhere can make
+//! them ask; other machines need the token, without which the address has to be a loopback one.
+//! The health listener shows health and metrics to everybody. The unix socket takes commands as
+//! well, for the user whose it is: they go to the daemon through a bounded queue, and the answer
+//! waits for it.
 
 mod access;
 mod api;

@@ -47,6 +47,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[admin]`
     pub admin: Admin,
+    /// `[health]`
+    pub health: Health,
 }
 
 macro_rules! index {
@@ -615,13 +617,31 @@ pub enum PerSni {
 /// `[admin]`
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Admin {
-    /// `address`; `None` (the default): off. Loopback only until tokens exist.
+    /// `address`; `None` (the default): off. Loopback only without `token_file`.
     pub address: Option<AdminAddress>,
+    /// `token_file`; `None` (the default): whoever reaches `address` may look.
+    pub token_file: Option<TokenFile>,
     /// `socket`; `None` (the default): off.
     pub socket: Option<PathBuf>,
 }
 
-/// Where the admin listener listens.
+/// A file with a bearer token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Where it is given.
+    pub location: Location,
+}
+
+/// `[health]`
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Health {
+    /// `address`; `None` (the default): off.
+    pub address: Option<AdminAddress>,
+}
+
+/// Where the admin or the health listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminAddress {
     /// The address and port.

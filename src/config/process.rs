@@ -1,4 +1,4 @@
-//! The tables about the process: `[runtime]`, `[shutdown]`, `[log]`, `[metrics]`, `[admin]`.
+//! The tables about the process: `[runtime]`, `[shutdown]`, `[log]`, `[metrics]`, `[admin]`, `[health]`.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,8 @@ use super::addresses::{self, AN_ADDRESS};
 use super::defaults;
 use super::diagnostic::Diagnostic;
 use super::model::{
-    AccessFormat, Admin, AdminAddress, ClientIp, Config, HandshakeEvents, HandshakeLog, Log,
-    LogFormat, LogLevel, LogTarget, Metrics, PerSni, Runtime, Shutdown,
+    AccessFormat, Admin, AdminAddress, ClientIp, Config, HandshakeEvents, HandshakeLog, Health,
+    Log, LogFormat, LogLevel, LogTarget, Metrics, PerSni, Runtime, Shutdown, TokenFile,
 };
 use super::table::Table;
 use super::value::Value;
@@ -174,11 +174,30 @@ pub(super) fn metrics(mut table: Table<'_>) -> Metrics {
 
 /// Reads `[admin]`.
 pub(super) fn admin(mut table: Table<'_>) -> Admin {
-    let address = table.value("address").and_then(admin_address);
+    let token_file = table.value("token_file").and_then(|value| {
+        Some(TokenFile {
+            path: value.path()?,
+            location: value.location,
+        })
+    });
+    let protected = table.has("token_file");
+    let address = table
+        .value("address")
+        .and_then(|value| admin_address(value, protected));
     let socket = admin_socket(&mut table);
-    table.later(&["token_file"]);
     table.finish();
-    Admin { address, socket }
+    Admin {
+        address,
+        token_file,
+        socket,
+    }
+}
+
+/// Reads `[health]`.
+pub(super) fn health(mut table: Table<'_>) -> Health {
+    let address = table.value("address").and_then(address);
+    table.finish();
+    Health { address }
 }
 
 /// Reads `socket` of `[admin]`.
@@ -197,20 +216,28 @@ pub(super) fn admin_socket(table: &mut Table<'_>) -> Option<PathBuf> {
     Some(path)
 }
 
-fn admin_address(value: Value<'_>) -> Option<AdminAddress> {
-    let text = value.text(AN_ADDRESS)?;
-    let address = text.read(addresses::listen_address)?;
-    if !Config::is_private_admin(address.ip()) {
+fn admin_address(value: Value<'_>, protected: bool) -> Option<AdminAddress> {
+    let found = address(value)?;
+    let address = found.address;
+    if !protected && !Config::is_private_admin(address.ip()) {
         let message = format!(
-            "the admin interface cannot listen on {address}: it has no authentication yet, and \
-             would show every connection to whoever reaches it"
+            "the admin interface cannot listen on {address} without `token_file`: it would show \
+             every connection to whoever reaches it"
         );
-        let help = format!("write \"127.0.0.1:{}\"", address.port());
-        text.refuse(Diagnostic::new(message).help(help));
+        let help = format!(
+            "write \"127.0.0.1:{}\", or add token_file; [health] can serve the metrics alone",
+            address.port()
+        );
+        value.refuse(Diagnostic::new(message).help(help));
         return None;
     }
+    Some(found)
+}
+
+fn address(value: Value<'_>) -> Option<AdminAddress> {
+    let text = value.text(AN_ADDRESS)?;
     Some(AdminAddress {
-        address,
+        address: text.read(addresses::listen_address)?,
         location: value.location,
     })
 }

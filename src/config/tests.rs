@@ -455,9 +455,17 @@ fn values_are_checked() {
         ),
         (
             "[admin]\naddress = \"0.0.0.0:9180\"",
-            "2:11 the admin interface cannot listen on 0.0.0.0:9180: it has no authentication \
-             yet, and would show every connection to whoever reaches it | write \
-             \"127.0.0.1:9180\"",
+            "2:11 the admin interface cannot listen on 0.0.0.0:9180 without `token_file`: it \
+             would show every connection to whoever reaches it | write \"127.0.0.1:9180\", or add \
+             token_file; [health] can serve the metrics alone",
+        ),
+        (
+            "[admin]\naddress = \"127.0.0.1:1\"\n[health]\naddress = \"127.0.0.1:1\"",
+            "4:11 the admin interface has this address already | it serves health and metrics too",
+        ),
+        (
+            "[health]\naddress = \"127.0.0.1:8443\"",
+            "2:11 a listener has this address already | the listener is in line 4",
         ),
         (
             "[admin]\naddress = \"127.0.0.1:8443\"",
@@ -798,16 +806,22 @@ fn access_logs_have_a_format() {
 }
 
 #[test]
+fn a_token_opens_the_admin_address_to_others() {
+    let text = "[admin]\naddress = \"0.0.0.0:9180\"\ntoken_file = \"token\"\n\
+                [health]\naddress = \"[::]:9181\"";
+    let config = with(text);
+    let token = config.admin.token_file.unwrap();
+    assert_eq!(token.path, Path::new("/etc/handfast/token"));
+    assert_eq!(config.health.address.unwrap().address.port(), 9181);
+}
+
+#[test]
 fn planned_keys_are_named_as_such() {
     for (text, message) in [
         ("include = [\"x\"]", "1:1 `include` is not supported yet"),
         (
             "[limits]\nh2_resets = 1",
             "2:1 `h2_resets` is not supported yet",
-        ),
-        (
-            "[admin]\ntoken_file = \"x\"",
-            "2:1 `token_file` is not supported yet",
         ),
         (
             "[upstreams.a]\nservers = [{ address = \"a:1\" }]\nbalance = \"random-two\"",

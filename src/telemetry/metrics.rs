@@ -24,6 +24,7 @@ pub struct Metrics {
     settings: Arc<MetricsSettings>,
     reloads_ok: AtomicU64,
     reloads_failed: AtomicU64,
+    admin_unauthorized: AtomicU64,
     limit_refusals: LimitRefusals,
     key_log: Arc<KeyLogMetrics>,
     pub(super) dropped: Arc<Dropped>,
@@ -138,6 +139,11 @@ impl Metrics {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// `admin_unauthorized_total`: a request to the admin listener without its token.
+    pub fn admin_unauthorized(&self) {
+        self.admin_unauthorized.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Which configuration is serving, counted from 1: every good reload makes the next.
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -194,6 +200,12 @@ impl Metrics {
                 ];
                 family.sample(&labels, 1);
             },
+        );
+        out.family(
+            "admin_unauthorized",
+            Kind::Counter,
+            "Requests to the admin listener without its token.",
+            |family| family.sample(&[], self.admin_unauthorized.load(Ordering::Relaxed)),
         );
         out.family("limit", Kind::Gauge, "Configured limits.", |family| {
             for (limit, value) in &handles.limits {
@@ -368,6 +380,7 @@ mod tests {
             r#"handfast_config_reloads_total{result="failed"}"#,
             r#"handfast_log_events_dropped_total{stream="daemon",reason="output"}"#,
             r#"handfast_log_events_dropped_total{stream="handshake",reason="rate"}"#,
+            "handfast_admin_unauthorized_total",
             "handfast_tls_key_log_active",
             "handfast_tls_key_log_lines_dropped_total",
             "handfast_tls_key_log_sessions_total",

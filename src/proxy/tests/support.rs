@@ -101,6 +101,7 @@ pub(super) fn config(address: ServerAddress) -> Config {
         },
         metrics: config::defaults::METRICS,
         admin: Admin::default(),
+        health: config::Health::default(),
     }
 }
 
