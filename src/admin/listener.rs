@@ -405,6 +405,7 @@ mod tests {
                 "handshakes": {"in_flight": 0, "ok": 0, "failed": 1, "probes": 0},
                 "requests": 0, "listeners": [], "last_reload": null, "drain": null,
                 "key_log": null,
+                "ring": {"handshakes": 2, "bytes": summary["ring"]["bytes"], "max_bytes": 4 << 20},
             })
         );
     }
@@ -426,6 +427,14 @@ mod tests {
         assert_eq!(admin.ids("?limit=2").await, ["def", "3"]);
         assert_eq!(admin.ids("?sort=slowest&outcome=ok").await, ["1", "3", "2"]);
         assert_eq!(admin.ids("?outcome=failed").await, ["def"]);
+        assert_eq!(admin.ids("?kind=full&limit=1").await, ["3"]);
+        assert_eq!(admin.ids("?kind=resumed").await, [""; 0]);
+        assert_eq!(admin.ids("?ja4=t13d").await, [""; 0]);
+        assert_eq!(
+            admin.ids("?since=2026-11-23T04:10:45Z&limit=1").await,
+            ["def"]
+        );
+        assert_eq!(admin.ids("?since=2026-11-23T04:10:45.1Z").await, [""; 0]);
         assert_eq!(admin.ids("?class=no_shared_version").await, ["def"]);
         assert_eq!(admin.ids("?class=timeout").await, [""; 0]);
         assert_eq!(
@@ -446,7 +455,12 @@ mod tests {
             ("limit=ten", "1 to 1000"),
             ("class=nothing", "no_shared_version, no_shared_cipher"),
             ("server_name=a%20b", "server_name"),
-            ("klass=timeout", "class, limit, outcome, server_name, sort"),
+            (
+                "klass=timeout",
+                "class, ja4, kind, limit, outcome, server_name, since, sort",
+            ),
+            ("kind=half", "full, resumed"),
+            ("since=noon", "such as 10m"),
             ("limit=1&limit=2", "twice"),
             ("limit=%zz", "percent-encoded"),
         ] {

@@ -34,5 +34,5 @@ pub use socket::{DEFAULT_SOCKET, SocketError, SocketFile, bind_socket};
 pub use state::AdminState;
 pub use status::{DaemonStatus, Listening};
 pub use summary::{
-    DrainStage, DrainSummary, HandshakeCounts, KeyLogSummary, ListenerSummary, Summary,
+    DrainStage, DrainSummary, HandshakeCounts, KeyLogSummary, ListenerSummary, RingSummary, Summary,
 };

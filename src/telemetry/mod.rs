@@ -43,5 +43,5 @@ pub use limit_metrics::Limit;
 pub use listener_metrics::{HandshakeTotals, ListenerMetrics};
 pub use metrics::{Metrics, Totals};
 pub use request_metrics::RequestMetrics;
-pub use ring::{HandshakeRing, RingOrder, RingOutcome, RingQuery};
+pub use ring::{HandshakeRing, RingOrder, RingOutcome, RingQuery, RingUsage};
 pub use upstream_metrics::{UpstreamFailure, UpstreamMetrics};
