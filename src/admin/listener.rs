@@ -406,6 +406,7 @@ mod tests {
                 "requests": 0, "listeners": [], "last_reload": null, "drain": null,
                 "key_log": null,
                 "ring": {"handshakes": 2, "bytes": summary["ring"]["bytes"], "max_bytes": 4 << 20},
+                "windows": [],
             })
         );
     }

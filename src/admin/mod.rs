@@ -24,6 +24,7 @@ mod socket;
 mod state;
 mod status;
 mod summary;
+mod window;
 
 pub use command::{Action, Command, commands};
 pub use control::KeyLogBody;
@@ -36,3 +37,4 @@ pub use status::{DaemonStatus, Listening};
 pub use summary::{
     DrainStage, DrainSummary, HandshakeCounts, KeyLogSummary, ListenerSummary, RingSummary, Summary,
 };
+pub use window::{DurationSummary, WindowCounts, WindowSummary};

@@ -11,6 +11,7 @@ use super::moment;
 use super::reload_report::ReloadReport;
 use super::respond::{self, Reply};
 use super::state::AdminState;
+use super::window::WindowSummary;
 use crate::telemetry::{RingUsage, Totals};
 use crate::tls::KeyLogStatus;
 
@@ -41,6 +42,8 @@ pub struct Summary {
     pub key_log: Option<KeyLogSummary>,
     /// What is kept for `GET /api/handshakes`.
     pub ring: RingSummary,
+    /// The last 10 s, minute and quarter of an hour.
+    pub windows: Vec<WindowSummary>,
 }
 
 /// The handshakes that are kept.
@@ -148,6 +151,12 @@ pub(super) fn summary(state: &AdminState) -> Reply {
         drain: state.status.drain(),
         key_log: state.key_log.status().map(KeyLogSummary::from),
         ring: RingSummary::from(state.telemetry.ring.usage()),
+        windows: state
+            .telemetry
+            .windows()
+            .iter()
+            .map(WindowSummary::from)
+            .collect(),
     };
     respond::json(StatusCode::OK, &summary)
 }

@@ -18,7 +18,7 @@ use super::reloader::{Reloader, chain};
 use super::runtime;
 use super::shutdown::{Draining, shutdown};
 use super::signals::{Request, Signals};
-use super::upkeep::upkeep;
+use super::upkeep::{tick, upkeep};
 use crate::admin::{AdminListener, AdminState, DaemonStatus, Readiness, bind_socket};
 use crate::config::{self, Loaded};
 use crate::server::{ServerContext, bind};
@@ -156,6 +156,7 @@ async fn serve(
     }
     status.listening(listeners.listening());
     tokio::spawn(upkeep(context.clone()));
+    tokio::spawn(tick(telemetry.clone()));
     readiness.ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     if let Err(error) = ready(&telemetry) {

@@ -105,6 +105,11 @@ impl Histogram {
         lane.add(self.first + self.buckets.0.len() + 1, nanos);
     }
 
+    /// The sum of its values in nanoseconds.
+    pub(super) fn sum(self, block: &Block) -> u64 {
+        block.sum(self.first + self.buckets.0.len() + 1)
+    }
+
     /// What it holds now. The count is the sum of the buckets, so the two always agree.
     pub(super) fn read(self, block: &Block) -> Reading {
         let above = self.first + self.buckets.0.len();

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
 use super::access_log::AccessLog;
 use super::events::EventLog;
+use super::history::{History, Window};
 use super::listener_metrics::ListenerMetrics;
 use super::metrics::Metrics;
 use super::ring::HandshakeRing;
@@ -28,6 +29,7 @@ pub struct Telemetry {
     pub access: AccessLog,
     /// Recent handshakes for the admin API.
     pub ring: Arc<HandshakeRing>,
+    history: Arc<History>,
 }
 
 /// Keeps the log going. Dropping it writes what waits, for two seconds at most, and closes it.
@@ -112,12 +114,25 @@ impl Telemetry {
         report
     }
 
+    /// Keeps a reading of the counters; to be called once a second.
+    pub fn tick(&self) {
+        self.history.tick(Instant::now(), self.metrics.counts());
+    }
+
+    /// What was counted within the last 10 seconds, minute and quarter of an hour; nothing before
+    /// the first [`Self::tick`].
+    #[must_use]
+    pub fn windows(&self) -> Vec<Window> {
+        self.history.windows(Instant::now(), &self.metrics.counts())
+    }
+
     fn new(metrics: Arc<Metrics>, settings: Arc<ArcSwap<Settings>>, writer: LineWriter) -> Self {
         Self {
             metrics,
             events: EventLog::new(settings.clone(), writer.clone()),
             access: AccessLog::new(settings, writer),
             ring: Arc::new(HandshakeRing::new()),
+            history: Arc::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::counts::Counts;
 use super::exemplar::{Exemplar, Exemplars};
 use super::exposition::{Exposition, Kind};
 use super::histogram::{HANDSHAKE, Histogram};
@@ -147,6 +148,31 @@ impl ListenerMetrics {
             complete: names.iter().map(|(_, name)| name.complete_sum()).sum(),
             failed: names.iter().map(|(_, name)| name.failed_sum()).sum(),
             probes: self.counters.sum(PROBES),
+        }
+    }
+
+    /// Adds what was counted here.
+    pub(super) fn add_to(&self, counts: &mut Counts) {
+        let block = &self.counters;
+        for (_, name) in self.server_names.sorted(|_| ()) {
+            name.add_to(counts);
+        }
+        counts.probes += block.sum(PROBES);
+        for version in ProtocolVersion::ALL {
+            for result in Resumption::ALL {
+                counts.resumptions[result as usize] += block.sum(resumption(version, result));
+            }
+            for kind in HandshakeKind::ALL {
+                let reading = duration(version, kind).read(block);
+                for (sum, count) in counts.durations.iter_mut().zip(reading.counts) {
+                    *sum += count;
+                }
+            }
+        }
+        for kind in HandshakeKind::ALL {
+            for (sum, which) in counts.phases.iter_mut().zip(Phase::ALL) {
+                *sum = sum.wrapping_add(phase(kind, which).sum(block));
+            }
         }
     }
 

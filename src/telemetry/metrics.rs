@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use super::counts::Counts;
 use super::exposition::{Exposition, Format, Kind};
 use super::key_log_metrics::{self, KeyLogMetrics};
 use super::limit_metrics::{Limit, LimitRefusals};
@@ -167,6 +168,20 @@ impl Metrics {
             totals.handshakes.probes += handshakes.probes;
         }
         totals
+    }
+
+    /// What windows are made of, over all listeners.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let handles = self.handles();
+        let mut counts = Counts {
+            requests: handles.requests.values().map(|route| route.total()).sum(),
+            ..Counts::default()
+        };
+        for listener in handles.listeners.values() {
+            listener.add_to(&mut counts);
+        }
+        counts
     }
 
     /// Everything as text for a scraper, families sorted by name.
@@ -408,6 +423,13 @@ mod tests {
             outcome: Outcome::Probe,
             ..sample::complete()
         });
+        let counts = metrics.counts();
+        assert_eq!((counts.full, counts.resumed), (1, 0));
+        assert_eq!((counts.failed(), counts.probes), (1, 1));
+        let mean = counts.mean(Phase::ClientFlightWait);
+        assert_eq!(mean, Some(Duration::from_micros(1200)));
+        let median = counts.quantile(0.5);
+        assert_eq!(median, Some(Duration::from_micros(1750)));
         let samples = read(&metrics);
         for (series, value) in [
             (r#"tls_handshakes_started_total{listener="https"}"#, 4.0),

@@ -7,11 +7,13 @@
 mod access_log;
 mod client_address;
 mod combined;
+mod counts;
 mod events;
 mod exemplar;
 mod exposition;
 mod failure_rate;
 mod histogram;
+mod history;
 mod hub;
 mod key_log_metrics;
 mod labelled;
@@ -35,8 +37,10 @@ mod upstream_metrics;
 mod writer;
 
 pub use access_log::{AccessLog, AccessRecord, AccessTls, ClientWords, HttpProtocol};
+pub use counts::Counts;
 pub use events::EventLog;
 pub use exposition::Format;
+pub use history::{History, Window};
 pub use hub::{LogError, Telemetry, TelemetryGuard};
 pub use key_log_metrics::KeyLogMetrics;
 pub use limit_metrics::Limit;

@@ -35,5 +35,6 @@ mod slow_clients;
 mod streams;
 mod support;
 mod timeouts;
+mod top;
 mod upstream_faults;
 mod upstream_tls;
