@@ -29,6 +29,7 @@ mod negotiation;
 mod phases;
 mod reload;
 mod resumption;
+mod series;
 mod server_name;
 mod shutdown;
 mod slow_clients;
