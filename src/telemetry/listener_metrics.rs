@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::accept_fault::AcceptFault;
 use super::counts::Counts;
 use super::exemplar::{Exemplar, Exemplars};
 use super::exposition::{Exposition, Kind};
@@ -18,14 +19,14 @@ use crate::report::{
     ServerNameLabel,
 };
 
-/// Metrics of one listener. Recording takes no lock, and allocates only when a server name, an
-/// accept error or a negotiated combination is seen for the first time.
+/// Metrics of one listener. Recording takes no lock, and allocates only when a server name
+/// or a negotiated combination is seen for the first time.
 #[derive(Debug)]
 pub struct ListenerMetrics {
     counters: Block,
     server_names: Labelled<ServerNameLabel, ServerNameMetrics>,
     negotiated: Labelled<Negotiated, Block>,
-    accept_errors: Labelled<&'static str, AtomicU64>,
+    accept_errors: [AtomicU64; AcceptFault::ALL.len()],
     exemplars: Box<[Exemplars; DURATIONS]>,
     settings: Arc<MetricsSettings>,
 }
@@ -50,7 +51,6 @@ type Negotiated = (ProtocolVersion, &'static str, &'static str);
 const MAX_SERVER_NAMES: usize = 1024;
 /// More than the suites and groups of any TLS library multiply to.
 const MAX_NEGOTIATED: usize = 512;
-const MAX_ACCEPT_CLASSES: usize = 32;
 
 const KINDS: usize = HandshakeKind::ALL.len();
 /// The phases of the total and `first_request_wait`.
@@ -126,11 +126,8 @@ impl ListenerMetrics {
     }
 
     /// `accept_errors_total{listener,class}`.
-    pub fn accept_error(&self, class: &'static str) {
-        self.accept_errors
-            .with(&class, AtomicU64::default, |count| {
-                count.fetch_add(1, Ordering::Relaxed)
-            });
+    pub fn accept_error(&self, fault: AcceptFault) {
+        self.accept_errors[fault as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Connections that are open now.
@@ -236,7 +233,7 @@ impl ListenerMetrics {
             counters: Block::new(COUNTERS),
             server_names,
             negotiated: Labelled::new(MAX_NEGOTIATED),
-            accept_errors: Labelled::new(MAX_ACCEPT_CLASSES),
+            accept_errors: <[AtomicU64; AcceptFault::ALL.len()]>::default(),
             exemplars: Box::default(),
             settings,
         }
@@ -318,8 +315,8 @@ fn write_connections(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)
         "Failed accept calls by class of error.",
         |family| {
             for (name, listener) in listeners {
-                for (class, count) in listener.accept_errors.sorted(|&class| class) {
-                    let labels = [("listener", *name), ("class", class)];
+                for (fault, count) in AcceptFault::ALL.into_iter().zip(&listener.accept_errors) {
+                    let labels = [("listener", *name), ("class", fault.name())];
                     family.sample(&labels, count.load(Ordering::Relaxed));
                 }
             }

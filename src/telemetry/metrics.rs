@@ -292,7 +292,9 @@ fn named<T>(handles: &BTreeMap<Arc<str>, Arc<T>>) -> Vec<(&str, &T)> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{HttpProtocol, UpstreamFailure, sample, scrape, stream::Stream};
+    use super::super::{
+        AcceptFault, HttpProtocol, UpstreamFailure, sample, scrape, stream::Stream,
+    };
     use super::*;
     use crate::report::{
         FailureClass, HandshakeKind, HandshakeReport, Outcome, Phase, ServerNameLabel,
@@ -375,6 +377,7 @@ mod tests {
         }));
         for series in [
             r#"handfast_connections_open{listener="https"}"#,
+            r#"handfast_accept_errors_total{listener="https",class="unexpected"}"#,
             r#"handfast_tls_handshakes_started_total{listener="https"}"#,
             r#"handfast_tls_handshakes_in_flight{listener="https"}"#,
             r#"handfast_tls_handshakes_total{listener="https",server_name="none",version="1.2",kind="full"}"#,
@@ -597,7 +600,7 @@ mod tests {
         let metrics = Metrics::default();
         let listener = metrics.listener("a");
         listener.connection_opened();
-        listener.accept_error("descriptors");
+        listener.accept_error(AcceptFault::Exhausted);
         assert!(Arc::ptr_eq(&listener, &metrics.listener("a")));
         assert!(Arc::ptr_eq(
             &metrics.requests("a", "/"),
@@ -614,7 +617,7 @@ mod tests {
         for (series, value) in [
             (r#"connections_open{listener="a"}"#, 1.0),
             (
-                r#"accept_errors_total{listener="a",class="descriptors"}"#,
+                r#"accept_errors_total{listener="a",class="exhausted"}"#,
                 1.0,
             ),
             (r#"config_reloads_total{result="ok"}"#, 1.0),

@@ -4,6 +4,7 @@
 //! Reporting never waits: counters are per-worker atomics, and lines go through a bounded buffer
 //! that one thread writes out; what does not fit is dropped and counted.
 
+mod accept_fault;
 mod access_log;
 mod client_address;
 mod combined;
@@ -36,6 +37,7 @@ mod tracing;
 mod upstream_metrics;
 mod writer;
 
+pub use accept_fault::AcceptFault;
 pub use access_log::{AccessLog, AccessRecord, AccessTls, ClientWords, HttpProtocol};
 pub use counts::Counts;
 pub use events::EventLog;
