@@ -15,7 +15,7 @@
 //! | 3 | [`tls`], [`upstream`], [`route`] | the handshake engine; clusters and pools; the route table |
 //! | 2 | [`telemetry`] | metrics, events, access log, the ring of recent handshakes |
 //! | 1 | [`config`] | TOML to a checked [`config::Config`], with located diagnostics |
-//! | 0 | [`report`], [`host`], [`pem`], [`deadline`], [`drain`] | plain data and small mechanisms |
+//! | 0 | [`report`], [`bearer`], [`host`], [`pem`], [`deadline`], [`drain`] | plain data and small mechanisms |
 //!
 //! # The way of a connection
 //!
@@ -34,6 +34,7 @@
 //! * A failed reload leaves the previous generation serving.
 
 pub mod admin;
+pub mod bearer;
 pub mod config;
 pub mod daemon;
 pub mod deadline;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::bearer::BearerToken;
 use crate::config::{
     Certificate, CertificateId, Config, Diagnostic, Diagnostics, Listener, ListenerMode, Loaded,
     Location, PemSource, PolicyId, RouteId, Upstream, UpstreamId,
@@ -40,6 +41,7 @@ pub struct Snapshot {
     guards: bool,
     warnings: Diagnostics,
     key_log: Arc<KeyLog>,
+    admin_token: Option<Arc<BearerToken>>,
 }
 
 /// What a connection needs of its listener; kept by the connection for its life.
@@ -86,8 +88,14 @@ impl Snapshot {
             _ => None,
         };
         let client_tls = builder.client_tls();
-        let (Some(policies), Some(certificates), Some(listeners), Some(client_tls)) =
-            (policies, certificates, listeners, client_tls)
+        let admin_token = builder.admin_token();
+        let (
+            Some(policies),
+            Some(certificates),
+            Some(listeners),
+            Some(client_tls),
+            Some(admin_token),
+        ) = (policies, certificates, listeners, client_tls, admin_token)
         else {
             return Err(Diagnostics {
                 sources: loaded.sources.clone(),
@@ -141,6 +149,7 @@ impl Snapshot {
             certificates,
             warnings,
             key_log,
+            admin_token,
         })
     }
 
@@ -166,7 +175,14 @@ impl Snapshot {
             guards: false,
             warnings: Diagnostics::default(),
             key_log: Arc::default(),
+            admin_token: None,
         }
+    }
+
+    /// The token of `admin.token_file`.
+    #[must_use]
+    pub const fn admin_token(&self) -> Option<&Arc<BearerToken>> {
+        self.admin_token.as_ref()
     }
 
     /// The process's key log, which every generation takes over from the last.
@@ -198,6 +214,7 @@ impl Snapshot {
             metrics.certificate_not_after(name, *not_after);
         }
         self.upkeep(metrics);
+        metrics.configure(&self.config.metrics);
         let limits = &self.config.limits;
         metrics.limit("connections", limits.connections as u64);
         match limits.connections_per_ip {
@@ -421,6 +438,21 @@ impl Builder<'_> {
             }
         }
         (ready.len() == self.config.upstreams.len()).then_some(ready)
+    }
+
+    /// Reads the token of the admin listener, where there is to be one. The inner `None`: there is
+    /// not.
+    fn admin_token(&mut self) -> Option<Option<Arc<BearerToken>>> {
+        let Some(spec) = &self.config.admin.token_file else {
+            return Some(None);
+        };
+        match BearerToken::read(&spec.path) {
+            Ok(token) => Some(Some(Arc::new(token))),
+            Err(error) => {
+                self.fault(Some(spec.location), &error);
+                None
+            }
+        }
     }
 
     /// Reports configured names that the certificate is not for.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Every room with its floor, lowest first.
 const FLOORS: &[(&str, u8)] = &[
+    ("bearer", 0),
     ("deadline", 0),
     ("drain", 0),
     ("host", 0),

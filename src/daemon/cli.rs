@@ -8,9 +8,9 @@ use clap::{Parser, Subcommand};
 
 use super::ask_key_log::{self, KeyLogArgs};
 use super::exit::Exit;
-use super::socket_client::SocketArgs;
+use super::socket_client::{SocketArgs, ViewArgs};
 use super::ticket_key::{self, TicketKeyCommand};
-use super::{ask_reload, check, dev, explain, run, status};
+use super::{ask_reload, check, dev, explain, run, status, top};
 
 /// A TLS-terminating reverse proxy that shows you the handshake.
 #[derive(Debug, Parser)]
@@ -78,6 +78,16 @@ enum Command {
         #[arg(long, conflicts_with = "json")]
         ready: bool,
     },
+    /// Watch what the running daemon does: rates, durations, phases, failures, resumption.
+    ///
+    /// Refreshed every second until Ctrl-C, in 80 columns.
+    Top {
+        #[command(flatten)]
+        view: ViewArgs,
+        /// Print it once, for pipes.
+        #[arg(long)]
+        once: bool,
+    },
     /// Write the session secrets of some clients to a file, for a time.
     ///
     /// For Wireshark and its like: whoever has the file can read what these clients send. Only
@@ -128,6 +138,7 @@ pub fn main() -> Exit {
             json,
             ready,
         } => status::status(&socket, json, ready),
+        Command::Top { view, once } => top::top(&view, once),
         Command::KeyLog { socket, key_log } => ask_key_log::ask_key_log(&socket, &key_log),
         Command::Explain { class } => explain::explain(class.as_deref()),
         Command::Version => {

@@ -19,6 +19,8 @@ mod signals;
 mod socket_client;
 mod status;
 mod ticket_key;
+mod top;
+mod top_screen;
 mod upkeep;
 
 pub use cli::main;

@@ -14,6 +14,7 @@ mod forwarded;
 mod headers;
 mod request_record;
 mod respond;
+mod server_timing;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -21,5 +22,5 @@ mod tls_fields;
 mod trailers;
 
 pub use body::ProxyBody;
-pub use connection_info::{ConnectionInfo, TlsFacts};
+pub use connection_info::{ConnectionInfo, HandshakeTimes, TlsFacts};
 pub use service::ProxyService;

@@ -14,7 +14,7 @@ use super::outbox::Outbox;
 use super::per_ip::ConnectionsPerIp;
 use crate::config::{Alpn, Limits};
 use crate::drain::Drain;
-use crate::proxy::{ConnectionInfo, ProxyService, TlsFacts};
+use crate::proxy::{ConnectionInfo, HandshakeTimes, ProxyService, TlsFacts};
 use crate::report::{ConnectionId, FailureClass, Outcome};
 use crate::snapshot::{ListenerState, SnapshotStore};
 use crate::telemetry::{Limit, ListenerMetrics, Telemetry};
@@ -127,6 +127,7 @@ pub(super) async fn serve(
                 cipher: report.cipher,
                 group: report.group,
                 kind: report.kind,
+                times: HandshakeTimes::new(report.total, &report.phases),
                 client_certificate,
             };
             context.telemetry.handshake(&listener.metrics, report);

@@ -136,6 +136,15 @@ impl Running {
         text(&self.stdout)
     }
 
+    /// Sends it what Ctrl-C sends.
+    pub(crate) fn interrupt(&self) {
+        let pid = self.child.id();
+        Tool::new("sh")
+            .args(["-c", &format!("kill -INT {pid}")])
+            .run()
+            .success();
+    }
+
     /// Waits for its end; panics when its time is over.
     pub(crate) fn finish(mut self) -> Output {
         let status = loop {
