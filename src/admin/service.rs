@@ -9,6 +9,7 @@ use super::host::{self, HostCheck};
 use super::respond::{self, Reply};
 use super::state::AdminState;
 use super::{api, control, health, metrics, summary};
+use crate::report::ConnectionId;
 
 /// What is served.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,7 @@ enum Endpoint {
 /// What is only looked at.
 #[derive(Clone, Copy, Debug)]
 enum Page {
+    Handshake(ConnectionId),
     Handshakes,
     Healthz,
     Metrics,
@@ -59,7 +61,7 @@ where
     let Some(endpoint) = Endpoint::find(request.uri().path()) else {
         return respond::problem(
             StatusCode::NOT_FOUND,
-            "there are: /api/handshakes /api/summary /healthz /metrics /readyz, and on the unix \
+            "there are: /api/handshakes /api/handshakes/ID /api/summary /healthz /metrics /readyz, and on the unix \
              socket /api/drain /api/key-log /api/log-level /api/reload",
         );
     };
@@ -89,6 +91,9 @@ where
 
 impl Endpoint {
     fn find(path: &str) -> Option<Self> {
+        if let Some(id) = path.strip_prefix("/api/handshakes/") {
+            return Some(Self::Page(Page::Handshake(id.parse().ok()?)));
+        }
         Some(match path {
             "/api/drain" => Self::Command(Command::Drain),
             "/api/handshakes" => Self::Page(Page::Handshakes),
@@ -116,6 +121,7 @@ impl Endpoint {
 impl Page {
     fn show(self, state: &AdminState, query: &str) -> Reply {
         match self {
+            Self::Handshake(id) => api::handshake(&state.telemetry.ring, id),
             Self::Handshakes => api::handshakes(&state.telemetry.ring, query),
             Self::Healthz => health::healthz(),
             Self::Metrics => metrics::metrics(&state.telemetry.metrics),
