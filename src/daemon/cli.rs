@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use super::ask_key_log::{self, KeyLogArgs};
 use super::exit::Exit;
+use super::probe::{self, ProbeArgs};
 use super::socket_client::SocketArgs;
 use super::ticket_key::{self, TicketKeyCommand};
 use super::{ask_reload, check, dev, run, status};
@@ -56,6 +57,10 @@ enum Command {
         #[arg(long, value_name = "ADDR")]
         admin: Option<SocketAddr>,
     },
+    /// Make a handshake with a server and show it step by step.
+    ///
+    /// Exits with 0 when it succeeds, with 1 when it fails.
+    Probe(ProbeArgs),
     /// Make and rotate ticket keys that several machines share.
     #[command(subcommand)]
     TicketKey(TicketKeyCommand),
@@ -113,6 +118,7 @@ pub fn main() -> Exit {
         Command::Run { config } => run::run(&config),
         Command::Check { config, no_files } => check::check(&config, no_files),
         Command::Dev { to, listen, admin } => dev::dev(to, listen, admin),
+        Command::Probe(args) => probe::probe(&args),
         Command::TicketKey(command) => ticket_key::ticket_key(&command),
         Command::Reload { socket } => ask_reload::ask_reload(&socket),
         Command::Status {

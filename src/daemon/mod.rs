@@ -9,6 +9,7 @@ mod demo;
 mod descriptors;
 mod dev;
 mod exit;
+mod probe;
 mod reload;
 mod reloader;
 mod run;

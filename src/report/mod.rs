@@ -19,6 +19,7 @@ pub use handshake::{
     ConnectionId, ConnectionIdError, Direction, HandshakeKind, HandshakeReport, Message, Outcome,
     Peer, ProtocolVersion, ServerNameLabel,
 };
+pub(crate) use json::micros;
 pub use phase::{Part, Parts, Phase, PhaseKind, Phases};
 pub use resumption::{FalseStart, Ineligible, Resumption};
 pub use walk::{Agreed, Walk, sentence};

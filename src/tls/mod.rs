@@ -63,3 +63,4 @@ pub use sites::{Site, Sites};
 pub use ticket_key::KeyMaterialError;
 pub use ticket_ring::TicketKeyError;
 pub use timestamp::Timestamp;
+pub(crate) use wire::Reader;

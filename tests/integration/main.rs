@@ -26,6 +26,7 @@ mod limits;
 mod load;
 mod negotiation;
 mod phases;
+mod probe;
 mod reload;
 mod resumption;
 mod server_name;
