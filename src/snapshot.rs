@@ -18,7 +18,7 @@ use crate::config::{
 use crate::host::HostPattern;
 use crate::route::RouteTable;
 use crate::telemetry::{ListenerMetrics, Metrics, RequestMetrics};
-use crate::tls::{KeyLog, LoadedCertificate, Site, Sites, TlsPolicy};
+use crate::tls::{HelloRing, KeyLog, LoadedCertificate, Site, Sites, TlsPolicy};
 use crate::upstream::{ClientTls, Cluster};
 
 /// Where the current generation is read from: one atomic pointer.
@@ -40,6 +40,7 @@ pub struct Snapshot {
     guards: bool,
     warnings: Diagnostics,
     key_log: Arc<KeyLog>,
+    hellos: Arc<HelloRing>,
 }
 
 /// What a connection needs of its listener; kept by the connection for its life.
@@ -76,6 +77,7 @@ impl Snapshot {
                 || Arc::new(KeyLog::new(metrics.key_log())),
                 |previous| previous.key_log.clone(),
             ),
+            hellos: previous.map_or_else(Arc::default, |previous| previous.hellos.clone()),
         };
         let policies = builder.policies();
         let certificates = builder.certificates();
@@ -127,7 +129,9 @@ impl Snapshot {
                     .collect()
             })
             .collect();
-        let key_log = builder.key_log;
+        let Builder {
+            key_log, hellos, ..
+        } = builder;
         let routes = RouteTable::new(&config.routes);
         let guards = policies.iter().any(|policy| policy.requires_certificate());
         Ok(Self {
@@ -141,6 +145,7 @@ impl Snapshot {
             certificates,
             warnings,
             key_log,
+            hellos,
         })
     }
 
@@ -166,6 +171,7 @@ impl Snapshot {
             guards: false,
             warnings: Diagnostics::default(),
             key_log: Arc::default(),
+            hellos: Arc::default(),
         }
     }
 
@@ -173,6 +179,18 @@ impl Snapshot {
     #[must_use]
     pub const fn key_log(&self) -> &Arc<KeyLog> {
         &self.key_log
+    }
+
+    /// The kinds of clients that came, which every generation counts on.
+    #[must_use]
+    pub const fn hellos(&self) -> &Arc<HelloRing> {
+        &self.hellos
+    }
+
+    /// The listeners.
+    #[must_use]
+    pub fn listeners(&self) -> &[Arc<ListenerState>] {
+        &self.listeners
     }
 
     /// What is wrong with this generation, though not so wrong that it cannot serve: certificates
@@ -325,6 +343,7 @@ struct Builder<'a> {
     faults: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
     key_log: Arc<KeyLog>,
+    hellos: Arc<HelloRing>,
 }
 
 /// Where the configuration names a file of a certificate.
@@ -490,6 +509,9 @@ impl Builder<'_> {
                 }
             }
         }
-        sites.filter(|_| whole)
+        let hellos = self.hellos.clone();
+        sites
+            .filter(|_| whole)
+            .map(|sites| sites.with_hellos(hellos))
     }
 }

@@ -22,6 +22,7 @@ mod socket;
 mod state;
 mod status;
 mod summary;
+mod what_if;
 
 pub use command::{Action, Command, commands};
 pub use control::KeyLogBody;
@@ -34,3 +35,4 @@ pub use status::{DaemonStatus, Listening};
 pub use summary::{
     DrainStage, DrainSummary, HandshakeCounts, KeyLogSummary, ListenerSummary, Summary,
 };
+pub use what_if::{Forecast, ForecastFailure, ForecastRefusal};

@@ -36,6 +36,7 @@ enum Command {
     KeyLog,
     LogLevel,
     Reload,
+    WhatIf,
 }
 
 /// Answers `request`. Only commands have a body that is read.
@@ -62,7 +63,8 @@ where
         return respond::problem(
             StatusCode::NOT_FOUND,
             "there are: /api/handshakes /api/handshakes/ID /api/summary /healthz /metrics /readyz, and on the unix \
-             socket /api/drain /api/key-log /api/log-level /api/reload",
+             socket /api/drain /api/key-log /api/log-level /api/reload \
+             /api/what-if",
         );
     };
     let method = request.method().clone();
@@ -85,6 +87,7 @@ where
             Command::KeyLog => control::start_key_log(state, uid, request.into_body()).await,
             Command::LogLevel => control::log_level(state, uid, request.into_body()).await,
             Command::Reload => control::reload(state, uid).await,
+            Command::WhatIf => control::what_if(state, request.into_body()).await,
         },
     }
 }
@@ -100,6 +103,7 @@ impl Endpoint {
             "/api/key-log" => Self::Command(Command::KeyLog),
             "/api/log-level" => Self::Command(Command::LogLevel),
             "/api/reload" => Self::Command(Command::Reload),
+            "/api/what-if" => Self::Command(Command::WhatIf),
             "/api/summary" => Self::Page(Page::Summary),
             "/healthz" => Self::Page(Page::Healthz),
             "/metrics" => Self::Page(Page::Metrics),
@@ -111,7 +115,7 @@ impl Endpoint {
     const fn methods(self) -> &'static [Method] {
         match self {
             Self::Page(_) => &[Method::GET, Method::HEAD],
-            Self::Command(Command::Drain | Command::Reload) => &[Method::POST],
+            Self::Command(Command::Drain | Command::Reload | Command::WhatIf) => &[Method::POST],
             Self::Command(Command::KeyLog) => &[Method::POST, Method::DELETE],
             Self::Command(Command::LogLevel) => &[Method::PUT],
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::ask_key_log::{self, KeyLogArgs};
+use super::ask_what_if::{self, WhatIfArgs};
 use super::exit::Exit;
 use super::probe::{self, ProbeArgs};
 use super::socket_client::SocketArgs;
@@ -92,6 +93,16 @@ enum Command {
         #[command(flatten)]
         key_log: KeyLogArgs,
     },
+    /// Tell which clients a change of tls policies would turn away.
+    ///
+    /// The running daemon keeps a ClientHello of each kind of client that came, and answers them in
+    /// memory as the changed policies would. Nothing is changed.
+    WhatIf {
+        #[command(flatten)]
+        socket: SocketArgs,
+        #[command(flatten)]
+        change: WhatIfArgs,
+    },
     /// Print the version.
     Version,
 }
@@ -127,6 +138,7 @@ pub fn main() -> Exit {
             ready,
         } => status::status(&socket, json, ready),
         Command::KeyLog { socket, key_log } => ask_key_log::ask_key_log(&socket, &key_log),
+        Command::WhatIf { socket, change } => ask_what_if::ask_what_if(&socket, &change),
         Command::Version => {
             say(&format!("handfast {}", env!("CARGO_PKG_VERSION")));
             Exit::Ok

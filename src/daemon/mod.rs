@@ -2,6 +2,7 @@
 
 mod ask_key_log;
 mod ask_reload;
+mod ask_what_if;
 mod check;
 mod cli;
 mod control;

@@ -8,6 +8,7 @@ use tokio_rustls::rustls::server::ServerConfig;
 
 use super::certificates::LoadedCertificate;
 use super::hello::{ClientHello, ServerName};
+use super::hello_ring::HelloRing;
 use super::policy::TlsPolicy;
 use super::remedy::Remedies;
 use crate::config::{FalseStartMode, Policy, SniAction};
@@ -21,6 +22,7 @@ pub struct Sites {
     default: Arc<Site>,
     policy: Arc<TlsPolicy>,
     remedies: Remedies,
+    hellos: Arc<HelloRing>,
 }
 
 /// One certificate under one policy.
@@ -106,7 +108,47 @@ impl Sites {
             default,
             policy,
             remedies: Remedies::default(),
+            hellos: Arc::default(),
         }
+    }
+
+    /// The same, counting its clients in the process's ring instead of one of its own.
+    #[must_use]
+    pub fn with_hellos(self, hellos: Arc<HelloRing>) -> Self {
+        Self { hellos, ..self }
+    }
+
+    /// Where clients are counted.
+    pub(super) const fn hellos(&self) -> &Arc<HelloRing> {
+        &self.hellos
+    }
+
+    /// The same names and certificates under changed policies, to rehearse with: those that
+    /// `change` has another spec for.
+    ///
+    /// # Errors
+    /// rustls's own, and what `change` refuses.
+    pub fn changed<E: From<rustls::Error>>(
+        &self,
+        change: impl Fn(&Policy) -> Result<Option<Policy>, E>,
+    ) -> Result<Self, E> {
+        let policy = |own: &Arc<TlsPolicy>| -> Result<Arc<TlsPolicy>, E> {
+            Ok(match change(own.spec())? {
+                Some(spec) => Arc::new(own.changed(spec)),
+                None => own.clone(),
+            })
+        };
+        let site = |own: &Arc<Site>| -> Result<Arc<Site>, E> {
+            let site = Site::new(own.certificate.clone(), policy(&own.policy)?)?;
+            Ok(Arc::new(site))
+        };
+        let named = |(label, own): &(Arc<str>, Arc<Site>)| -> Result<_, E> {
+            Ok((label.clone(), site(own)?))
+        };
+        Ok(Self {
+            named: self.named.try_map(named)?,
+            ..Self::new(site(&self.default)?, policy(&self.policy)?)
+        })
     }
 
     /// The searches for remedies of this listener and generation.

@@ -37,3 +37,4 @@ mod support;
 mod timeouts;
 mod upstream_faults;
 mod upstream_tls;
+mod what_if;
