@@ -237,6 +237,8 @@ impl Prober {
     ) -> io::Result<()> {
         /// For servers that say nothing more.
         const LEAST: Duration = Duration::from_millis(250);
+        /// For the first answer of HTTP, which may have to come from far behind the server.
+        const ANSWER: Duration = Duration::from_secs(2);
 
         let (_, connection) = stream.get_ref();
         if connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3) {
@@ -253,7 +255,7 @@ impl Prober {
             }
             let trip = attempt.tcp_connect.unwrap_or_default();
             let patience = match http {
-                true => end,
+                true => end.min(Instant::now() + ANSWER),
                 false => end.min(Instant::now() + LEAST + 3 * trip),
             };
             let mut buffer = [0; 1024];
