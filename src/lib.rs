@@ -12,6 +12,7 @@
 //! | 6 | [`server`] | listeners, accept loops, connections |
 //! | 5 | [`proxy`] | one request: checks, routing, forwarding, answers of our own |
 //! | 4 | [`snapshot`] | one immutable generation of everything the configuration describes |
+//! | 4 | [`probe`] | the probing client: one handshake with a server, step by step |
 //! | 3 | [`tls`], [`upstream`], [`route`] | the handshake engine; clusters and pools; the route table |
 //! | 2 | [`telemetry`] | metrics, events, access log, the ring of recent handshakes |
 //! | 1 | [`config`] | TOML to a checked [`config::Config`], with located diagnostics |
@@ -41,6 +42,7 @@ pub mod deadline;
 pub mod drain;
 pub mod host;
 pub mod pem;
+pub mod probe;
 pub mod proxy;
 pub mod report;
 pub mod route;

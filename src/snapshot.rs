@@ -19,7 +19,7 @@ use crate::config::{
 use crate::host::HostPattern;
 use crate::route::RouteTable;
 use crate::telemetry::{ListenerMetrics, Metrics, RequestMetrics};
-use crate::tls::{KeyLog, LoadedCertificate, Site, Sites, TlsPolicy};
+use crate::tls::{HelloRing, KeyLog, LoadedCertificate, Site, Sites, TlsPolicy};
 use crate::upstream::{ClientTls, Cluster};
 
 /// Where the current generation is read from: one atomic pointer.
@@ -42,6 +42,7 @@ pub struct Snapshot {
     warnings: Diagnostics,
     key_log: Arc<KeyLog>,
     admin_token: Option<Arc<BearerToken>>,
+    hellos: Arc<HelloRing>,
 }
 
 /// What a connection needs of its listener; kept by the connection for its life.
@@ -78,6 +79,7 @@ impl Snapshot {
                 || Arc::new(KeyLog::new(metrics.key_log())),
                 |previous| previous.key_log.clone(),
             ),
+            hellos: previous.map_or_else(Arc::default, |previous| previous.hellos.clone()),
         };
         let policies = builder.policies();
         let certificates = builder.certificates();
@@ -135,7 +137,9 @@ impl Snapshot {
                     .collect()
             })
             .collect();
-        let key_log = builder.key_log;
+        let Builder {
+            key_log, hellos, ..
+        } = builder;
         let routes = RouteTable::new(&config.routes);
         let guards = policies.iter().any(|policy| policy.requires_certificate());
         Ok(Self {
@@ -150,6 +154,7 @@ impl Snapshot {
             warnings,
             key_log,
             admin_token,
+            hellos,
         })
     }
 
@@ -176,6 +181,7 @@ impl Snapshot {
             warnings: Diagnostics::default(),
             key_log: Arc::default(),
             admin_token: None,
+            hellos: Arc::default(),
         }
     }
 
@@ -189,6 +195,18 @@ impl Snapshot {
     #[must_use]
     pub const fn key_log(&self) -> &Arc<KeyLog> {
         &self.key_log
+    }
+
+    /// The kinds of clients that came, which every generation counts on.
+    #[must_use]
+    pub const fn hellos(&self) -> &Arc<HelloRing> {
+        &self.hellos
+    }
+
+    /// The listeners.
+    #[must_use]
+    pub fn listeners(&self) -> &[Arc<ListenerState>] {
+        &self.listeners
     }
 
     /// What is wrong with this generation, though not so wrong that it cannot serve: certificates
@@ -347,6 +365,7 @@ struct Builder<'a> {
     faults: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
     key_log: Arc<KeyLog>,
+    hellos: Arc<HelloRing>,
 }
 
 /// Where the configuration names a file of a certificate.
@@ -527,6 +546,9 @@ impl Builder<'_> {
                 }
             }
         }
-        sites.filter(|_| whole)
+        let hellos = self.hellos.clone();
+        sites
+            .filter(|_| whole)
+            .map(|sites| sites.with_hellos(hellos))
     }
 }

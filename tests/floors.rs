@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("route", 3),
     ("tls", 3),
     ("upstream", 3),
+    ("probe", 4),
     ("snapshot", 4),
     ("proxy", 5),
     ("server", 6),

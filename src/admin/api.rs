@@ -12,7 +12,7 @@ use super::query::{self, QueryError};
 use super::respond::{self, Reply};
 use crate::config;
 use crate::host::normalize;
-use crate::report::{FailureClass, HandshakeKind, HandshakeReport};
+use crate::report::{ConnectionId, FailureClass, HandshakeKind, HandshakeReport, Walk};
 use crate::telemetry::{HandshakeRing, RingOrder, RingOutcome, RingQuery};
 
 /// More than this in one answer would be megabytes.
@@ -33,6 +33,17 @@ pub(super) fn handshakes(ring: &HandshakeRing, query: &str) -> Reply {
             respond::json(StatusCode::OK, &Handshakes { handshakes })
         }
         Err(error) => respond::problem(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+/// `GET /api/handshakes/ID`: one handshake, message by message; 404 when it is not kept (any more).
+pub(super) fn handshake(ring: &HandshakeRing, id: ConnectionId) -> Reply {
+    match ring.find(id) {
+        Some(report) => respond::json(StatusCode::OK, &Walk::of(&report)),
+        None => respond::problem(
+            StatusCode::NOT_FOUND,
+            "no handshake with this id is kept; /api/handshakes has those that are",
+        ),
     }
 }
 

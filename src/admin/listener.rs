@@ -189,6 +189,7 @@ fn concerns_one_peer(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::path::Path;
 
     use serde_json::Value;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -197,9 +198,23 @@ mod tests {
     use super::*;
     use crate::admin::{DaemonStatus, Readiness, command};
     use crate::bearer::BearerToken;
+    use crate::config;
     use crate::drain::{self, DrainSender};
     use crate::report::{ConnectionId, HandshakeReport};
+    use crate::route::RouteTable;
+    use crate::snapshot::{Snapshot, SnapshotStore};
     use crate::telemetry::{Format, Telemetry, sample};
+
+    /// A generation without anything.
+    fn snapshots() -> Arc<SnapshotStore> {
+        let text = "[[listeners]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\ntls = false\n\
+                    [[routes]]\nupstream = \"http://127.0.0.1:2\"\n";
+        let loaded = config::parse(text, Path::new("a")).unwrap();
+        let routes = RouteTable::new(&[]);
+        let config = Arc::new(loaded.config);
+        let snapshot = Snapshot::assemble(config, routes, Vec::new(), Vec::new());
+        Arc::new(SnapshotStore::from_pointee(snapshot))
+    }
 
     struct Admin {
         address: SocketAddr,
@@ -227,6 +242,7 @@ mod tests {
                 readiness.clone(),
                 status,
                 Arc::default(),
+                snapshots(),
                 commands,
                 Some("/run/x/admin.sock".into()),
             );

@@ -24,6 +24,7 @@ mod socket;
 mod state;
 mod status;
 mod summary;
+mod what_if;
 mod window;
 
 pub use command::{Action, Command, commands};
@@ -37,4 +38,5 @@ pub use status::{DaemonStatus, Listening};
 pub use summary::{
     DrainStage, DrainSummary, HandshakeCounts, KeyLogSummary, ListenerSummary, RingSummary, Summary,
 };
+pub use what_if::{Forecast, ForecastFailure, ForecastRefusal};
 pub use window::{DurationSummary, WindowCounts, WindowSummary};

@@ -11,6 +11,7 @@ use super::host::{self, HostCheck};
 use super::respond::{self, Reply};
 use super::state::AdminState;
 use super::{api, control, health, metrics, summary};
+use crate::report::ConnectionId;
 
 /// What is served.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,7 @@ enum Endpoint {
 /// What is only looked at.
 #[derive(Clone, Copy, Debug)]
 enum Page {
+    Handshake(ConnectionId),
     Handshakes,
     Healthz,
     Metrics,
@@ -36,6 +38,7 @@ enum Command {
     KeyLog,
     LogLevel,
     Reload,
+    WhatIf,
 }
 
 /// Answers `request`. Only commands have a body that is read.
@@ -57,8 +60,9 @@ where
     let Some(endpoint) = endpoint else {
         return respond::problem(
             StatusCode::NOT_FOUND,
-            "there are: /api/handshakes /api/summary /healthz /metrics /readyz, and on the unix \
-             socket /api/drain /api/key-log /api/log-level /api/reload",
+            "there are: /api/handshakes /api/handshakes/ID /api/summary /healthz /metrics /readyz, and on the unix \
+             socket /api/drain /api/key-log /api/log-level /api/reload \
+             /api/what-if",
         );
     };
     let method = request.method().clone();
@@ -83,6 +87,7 @@ where
             Command::KeyLog => control::start_key_log(state, uid, request.into_body()).await,
             Command::LogLevel => control::log_level(state, uid, request.into_body()).await,
             Command::Reload => control::reload(state, uid).await,
+            Command::WhatIf => control::what_if(state, request.into_body()).await,
         },
     }
 }
@@ -129,12 +134,16 @@ impl Endpoint {
     }
 
     fn find(path: &str) -> Option<Self> {
+        if let Some(id) = path.strip_prefix("/api/handshakes/") {
+            return Some(Self::Page(Page::Handshake(id.parse().ok()?)));
+        }
         Some(match path {
             "/api/drain" => Self::Command(Command::Drain),
             "/api/handshakes" => Self::Page(Page::Handshakes),
             "/api/key-log" => Self::Command(Command::KeyLog),
             "/api/log-level" => Self::Command(Command::LogLevel),
             "/api/reload" => Self::Command(Command::Reload),
+            "/api/what-if" => Self::Command(Command::WhatIf),
             "/api/summary" => Self::Page(Page::Summary),
             "/healthz" => Self::Page(Page::Healthz),
             "/metrics" => Self::Page(Page::Metrics),
@@ -146,7 +155,7 @@ impl Endpoint {
     const fn methods(self) -> &'static [Method] {
         match self {
             Self::Page(_) => &[Method::GET, Method::HEAD],
-            Self::Command(Command::Drain | Command::Reload) => &[Method::POST],
+            Self::Command(Command::Drain | Command::Reload | Command::WhatIf) => &[Method::POST],
             Self::Command(Command::KeyLog) => &[Method::POST, Method::DELETE],
             Self::Command(Command::LogLevel) => &[Method::PUT],
         }
@@ -157,6 +166,7 @@ impl Page {
     fn show<B>(self, state: &AdminState, request: &Request<B>) -> Reply {
         let query = request.uri().query().unwrap_or_default();
         match self {
+            Self::Handshake(id) => api::handshake(&state.telemetry.ring, id),
             Self::Handshakes => api::handshakes(&state.telemetry.ring, query),
             Self::Healthz => health::healthz(),
             Self::Metrics => metrics::metrics(&state.telemetry.metrics, request.headers()),

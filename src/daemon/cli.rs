@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::ask_key_log::{self, KeyLogArgs};
+use super::ask_what_if::{self, WhatIfArgs};
 use super::exit::Exit;
+use super::probe::{self, ProbeArgs};
 use super::socket_client::{SocketArgs, ViewArgs};
 use super::ticket_key::{self, TicketKeyCommand};
 use super::{ask_reload, check, dev, explain, run, status, top};
@@ -57,6 +59,10 @@ enum Command {
         #[arg(long, value_name = "ADDR")]
         admin: Option<SocketAddr>,
     },
+    /// Make a handshake with a server and show it step by step.
+    ///
+    /// Exits with 0 when it succeeds, with 1 when it fails.
+    Probe(ProbeArgs),
     /// Make and rotate ticket keys that several machines share.
     #[command(subcommand)]
     TicketKey(TicketKeyCommand),
@@ -105,6 +111,16 @@ enum Command {
         /// The class, as in metrics and events.
         class: Option<String>,
     },
+    /// Tell which clients a change of tls policies would turn away.
+    ///
+    /// The running daemon keeps a ClientHello of each kind of client that came, and answers them in
+    /// memory as the changed policies would. Nothing is changed.
+    WhatIf {
+        #[command(flatten)]
+        socket: SocketArgs,
+        #[command(flatten)]
+        change: WhatIfArgs,
+    },
     /// Print the version.
     Version,
 }
@@ -131,6 +147,7 @@ pub fn main() -> Exit {
         Command::Run { config } => run::run(&config),
         Command::Check { config, no_files } => check::check(&config, no_files),
         Command::Dev { to, listen, admin } => dev::dev(to, listen, admin),
+        Command::Probe(args) => probe::probe(&args),
         Command::TicketKey(command) => ticket_key::ticket_key(&command),
         Command::Reload { socket } => ask_reload::ask_reload(&socket),
         Command::Status {
@@ -141,6 +158,7 @@ pub fn main() -> Exit {
         Command::Top { view, once } => top::top(&view, once),
         Command::KeyLog { socket, key_log } => ask_key_log::ask_key_log(&socket, &key_log),
         Command::Explain { class } => explain::explain(class.as_deref()),
+        Command::WhatIf { socket, change } => ask_what_if::ask_what_if(&socket, &change),
         Command::Version => {
             say(&format!("handfast {}", env!("CARGO_PKG_VERSION")));
             Exit::Ok

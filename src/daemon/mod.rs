@@ -2,6 +2,7 @@
 
 mod ask_key_log;
 mod ask_reload;
+mod ask_what_if;
 mod check;
 mod cli;
 mod control;
@@ -10,6 +11,7 @@ mod descriptors;
 mod dev;
 mod exit;
 mod explain;
+mod probe;
 mod reload;
 mod reloader;
 mod run;

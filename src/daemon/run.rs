@@ -118,6 +118,7 @@ async fn serve(
         readiness.clone(),
         status.clone(),
         key_log,
+        context.snapshot.clone(),
         control.sender(),
         admin.socket.clone(),
     ));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -106,6 +107,22 @@ impl fmt::Display for ConnectionId {
     /// Sixteen hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A text that is no connection's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a connection's number has 16 hexadecimal digits")]
+pub struct ConnectionIdError;
+
+impl FromStr for ConnectionId {
+    type Err = ConnectionIdError;
+
+    /// Sixteen hexadecimal digits, of either case.
+    fn from_str(text: &str) -> Result<Self, ConnectionIdError> {
+        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        id.map(Self).ok_or(ConnectionIdError)
     }
 }
 

@@ -175,7 +175,7 @@ impl Serialize for PartsUs<'_> {
 }
 
 /// Microseconds with the nanoseconds as three decimals: exact in a double up to 104 days.
-fn micros(time: Duration) -> f64 {
+pub(crate) fn micros(time: Duration) -> f64 {
     let nanos = u32::try_from(time.as_nanos() % 1000).unwrap_or(0);
     // Division by 1000 rounds to the nearest double, which prints as the three decimals.
     #[allow(clippy::cast_precision_loss, reason = "below 2^53 for any handshake")]

@@ -145,6 +145,8 @@ where
         Err(error) => return Err(facts.refuse(io, diagnosis::of_hello_error(error)).await),
     };
     let (site, label) = selection::site(&hello, sites);
+    let hellos = sites.hellos();
+    hellos.saw(&message, &hello, &incoming.listener, &label);
     facts.label = label;
     facts.message = message;
     let hello = facts.hello.insert(hello);

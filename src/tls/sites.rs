@@ -9,6 +9,7 @@ use tokio_rustls::rustls::server::ServerConfig;
 
 use super::certificates::LoadedCertificate;
 use super::hello::{ClientHello, ServerName};
+use super::hello_ring::HelloRing;
 use super::policy::TlsPolicy;
 use super::remedy::Remedies;
 use crate::config::{FalseStartMode, Policy, SniAction};
@@ -24,6 +25,7 @@ pub struct Sites {
     remedies: Remedies,
     /// The names as labels, for people.
     labels: BTreeSet<Arc<str>>,
+    hellos: Arc<HelloRing>,
 }
 
 /// One certificate under one policy.
@@ -110,12 +112,53 @@ impl Sites {
             policy,
             remedies: Remedies::default(),
             labels: BTreeSet::new(),
+            hellos: Arc::default(),
         }
     }
 
     /// The names that are served, sorted.
     pub(super) const fn labels(&self) -> &BTreeSet<Arc<str>> {
         &self.labels
+    }
+
+    /// The same, counting its clients in the process's ring instead of one of its own.
+    #[must_use]
+    pub fn with_hellos(self, hellos: Arc<HelloRing>) -> Self {
+        Self { hellos, ..self }
+    }
+
+    /// Where clients are counted.
+    pub(super) const fn hellos(&self) -> &Arc<HelloRing> {
+        &self.hellos
+    }
+
+    /// The same names and certificates under changed policies, to rehearse with: those that
+    /// `change` has another spec for.
+    ///
+    /// # Errors
+    /// rustls's own, and what `change` refuses.
+    pub fn changed<E: From<rustls::Error>>(
+        &self,
+        change: impl Fn(&Policy) -> Result<Option<Policy>, E>,
+    ) -> Result<Self, E> {
+        let policy = |own: &Arc<TlsPolicy>| -> Result<Arc<TlsPolicy>, E> {
+            Ok(match change(own.spec())? {
+                Some(spec) => Arc::new(own.changed(spec)),
+                None => own.clone(),
+            })
+        };
+        let site = |own: &Arc<Site>| -> Result<Arc<Site>, E> {
+            let site = Site::new(own.certificate.clone(), policy(&own.policy)?)?;
+            Ok(Arc::new(site))
+        };
+        let named = |(label, own): &(Arc<str>, Arc<Site>)| -> Result<_, E> {
+            Ok((label.clone(), site(own)?))
+        };
+        Ok(Self {
+            named: self.named.try_map(named)?,
+            labels: self.labels.clone(),
+            ..Self::new(site(&self.default)?, policy(&self.policy)?)
+        })
     }
 
     /// The searches for remedies of this listener and generation.
