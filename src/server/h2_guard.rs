@@ -49,6 +49,10 @@ pub(super) trait Waiting {
     /// When to look at [`Self::late`] at the latest.
     fn due(&self, timeouts: &Timeouts) -> Option<Instant>;
 
+    /// Whether a response is on its way: hyper may hold the end of it until the client opens its
+    /// window.
+    fn is_answering(&self) -> bool;
+
     /// What the client is late with.
     fn late(&self, timeouts: &Timeouts, now: Instant) -> Option<Http2Limit>;
 }
@@ -124,6 +128,10 @@ impl<S> Waiting for H2Guard<S> {
         let waits = self.wire().ledger.waits();
         let due = waits.due(timeouts.request_header, timeouts.response_idle);
         due.map(|(at, _)| at)
+    }
+
+    fn is_answering(&self) -> bool {
+        self.wire().ledger.is_answering()
     }
 
     fn late(&self, timeouts: &Timeouts, now: Instant) -> Option<Http2Limit> {
