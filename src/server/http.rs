@@ -188,7 +188,9 @@ where
         End::Abuse(limit) => Some(H2Fault::Limit(limit)),
         _ => guard.fault(),
     };
-    if end != End::Closed {
+    if end == End::Closed {
+        guard.close(timeouts.response_idle).await;
+    } else {
         let (frames_in, frames_out) = guard.frames();
         tracing::trace!(frames_in, frames_out, ?end, "HTTP/2 connection is ended");
         guard.farewell(fault, &flusher).await;

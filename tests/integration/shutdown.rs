@@ -157,3 +157,33 @@ fn the_end_of_an_answer_waits_for_its_window() {
     assert_eq!(got, ALL);
     assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
 }
+
+#[test]
+fn what_the_kernel_holds_arrives_too() {
+    const ALL: usize = 1_000_000;
+    const MOST: u32 = 0x7fff_0000;
+    let origin = Origin::start();
+    let mut daemon = Daemon::run(&Settings::new(origin.address()));
+    let mut client = H2Client::connect(daemon.https(), &[(0x4, MOST)]);
+    client.send(&[window_update(0, MOST), get(1, &format!("/source/{ALL}"))].concat());
+    let answered = [("listener", "https"), ("code", "2xx")];
+    daemon.wait_metric("http_requests_total", &answered, 1.0);
+    daemon.signal("TERM");
+    // A client that takes its time, longer than one that is idle would have.
+    pause(Duration::from_millis(1500));
+    let mut got = 0;
+    loop {
+        let frame = client.next();
+        let frame = frame.unwrap_or_else(|| panic!("cut after {got} bytes"));
+        if frame.kind == DATA {
+            got += frame.payload.len();
+            if frame.flags & END_STREAM != 0 {
+                break;
+            }
+            client.send(&window_update(0, 1));
+        }
+    }
+    assert_eq!(got, ALL);
+    drop(client);
+    assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
+}
