@@ -160,7 +160,7 @@ fn the_end_of_an_answer_waits_for_its_window() {
 
 #[test]
 fn what_the_kernel_holds_arrives_too() {
-    const ALL: usize = 1_000_000;
+    const ALL: usize = 300_000;
     const MOST: u32 = 0x7fff_0000;
     let origin = Origin::start();
     let mut daemon = Daemon::run(&Settings::new(origin.address()));
