@@ -164,6 +164,11 @@ impl Ledger {
         }
     }
 
+    /// Whether a response is on its way.
+    pub(super) const fn is_answering(&self) -> bool {
+        self.accounts.windows.is_answering()
+    }
+
     /// Makes [`Self::waits`] exact.
     pub(super) fn look(&mut self) {
         self.accounts.windows.look();

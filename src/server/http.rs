@@ -188,7 +188,9 @@ where
         End::Abuse(limit) => Some(H2Fault::Limit(limit)),
         _ => guard.fault(),
     };
-    if end != End::Closed {
+    if end == End::Closed {
+        guard.close(timeouts.response_idle).await;
+    } else {
         let (frames_in, frames_out) = guard.frames();
         tracing::trace!(frames_in, frames_out, ?end, "HTTP/2 connection is ended");
         guard.farewell(fault, &flusher).await;
@@ -378,19 +380,22 @@ impl<'a> TimerTable<'a> {
                     self.say_goodbye("timeouts.connection_max_age", now, cx);
                     ask(connection);
                 }
-                (Some((name, at)), Some(Due::KeepAlive(_) | Due::RequestHeader(_)))
-                    if at <= now =>
-                {
-                    return Poll::Ready(End::Deadline(name));
-                }
                 // Open requests are let finish; their clients have deadlines of their own.
-                (Some((name, at)), None | Some(Due::ResponseIdle(_))) if at <= now => {
-                    self.goodbye = Some((name, now + GOODBYE));
-                }
+                (Some((name, at)), _) if at <= now => match due {
+                    Some(Due::KeepAlive(_) | Due::RequestHeader(_)) if !self.is_answering() => {
+                        return Poll::Ready(End::Deadline(name));
+                    }
+                    _ => self.goodbye = Some((name, now + GOODBYE)),
+                },
                 _ => {}
             }
             self.sleep.reset(self.next(due));
         }
+    }
+
+    /// Whether the client has answers to take that nobody else has a part in any more.
+    fn is_answering(&self) -> bool {
+        self.waiting.is_some_and(Waiting::is_answering)
     }
 
     /// When there is something to look at again; after a round of `poll_timers` in the future.
