@@ -33,6 +33,7 @@ mod resumption;
 mod server_name;
 mod shutdown;
 mod slow_clients;
+mod soak;
 mod storm;
 mod streams;
 mod support;
