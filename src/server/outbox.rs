@@ -200,12 +200,16 @@ fn lock<S>(inner: &Mutex<Inner<S>>) -> MutexGuard<'_, Inner<S>> {
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Transport for Outbox<S> {
+impl<S: Transport> Transport for Outbox<S> {
     fn defer(&mut self) {
         let mut inner = lock(&self.0);
         if inner.mode == Mode::Direct {
             inner.mode = Mode::Deferring;
         }
+    }
+
+    fn end(&mut self) {
+        lock(&self.0).io.end();
     }
 }
 

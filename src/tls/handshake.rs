@@ -184,24 +184,38 @@ where
             handshake.early_data = EarlyData::Refuse;
         }
     }
-    let site = facts.site.insert(site).clone();
-    // A session is opened once, however often it is asked for.
-    let mut known = None;
-    let mut class = || {
-        *known.get_or_insert_with(
-            || match site.policy().resumes(version, Offer::read(&message)) {
-                true => Class::Resumption,
-                false => Class::Full,
-            },
-        )
+    facts.site = Some(site);
+    let mut offer = SessionOffer {
+        version,
+        message,
+        class: None,
     };
-    if admission.refuses(&mut class) {
+    if admission.refuses(|| facts.class(&mut offer)) {
         if let Some(handshake) = io.handshake() {
             handshake.clock.enter(Phase::Admission, Instant::now());
         }
         return Err(facts.refuse_overload(io).await);
     }
+    // In a box of its own, because it is large: a refusal neither moves nor touches it.
+    Box::pin(compute(io, facts, offer, metrics, admission)).await
+}
 
+/// The handshake from the ClientHello on, which rustls now reads as well.
+async fn compute<S>(
+    io: RecordIo<S>,
+    facts: Facts<'_>,
+    mut offer: SessionOffer,
+    metrics: &Arc<ListenerMetrics>,
+    admission: &Arc<Admission>,
+) -> Result<Established<S>, Box<Refused<S>>>
+where
+    S: Transport,
+{
+    let site = facts
+        .site
+        .clone()
+        .expect("the site is chosen before anything is computed");
+    let version = offer.version;
     let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), io);
     let mut start = match (&mut acceptor).await {
         Ok(start) => start,
@@ -218,12 +232,13 @@ where
             .as_ref()
             .is_some_and(|hello| hello.takes_tickets);
         handshake.clock.client_takes_tickets(takes_tickets);
-        let capture = site.policy().key_log().capture_of(incoming.peer);
+        let capture = site.policy().key_log().capture_of(facts.incoming.peer);
         handshake.clock.log_keys(capture);
         handshake
             .transcript
             .expect_client_certificate(site.policy().clients().is_some());
     }
+    let class = || facts.class(&mut offer);
     let slot = match slot(&mut start.io, admission, class).await {
         Ok(slot) => slot,
         Err(Unadmitted::Overload) => {
@@ -231,7 +246,7 @@ where
         }
         Err(Unadmitted::Broken(error)) => return Err(facts.broken(start.io, &error)),
     };
-    drop(message);
+    drop(offer);
     if let Some(handshake) = start.io.handshake() {
         handshake.begin_server_flight();
     }
@@ -330,6 +345,14 @@ fn is_overload(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Overload>())
 }
 
+/// The session that a ClientHello may offer.
+struct SessionOffer {
+    version: ProtocolVersion,
+    message: Vec<u8>,
+    /// A session is opened once, however often it is asked for.
+    class: Option<Class>,
+}
+
 /// What is known so far.
 struct Facts<'a> {
     incoming: &'a Incoming,
@@ -339,6 +362,22 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
+    /// What the handshake is going to cost.
+    fn class(&self, offer: &mut SessionOffer) -> Class {
+        let SessionOffer {
+            version,
+            message,
+            class,
+        } = offer;
+        *class.get_or_insert_with(|| {
+            let resumes = |site: &Arc<Site>| site.policy().resumes(*version, Offer::read(message));
+            match self.site.as_ref().is_some_and(resumes) {
+                true => Class::Resumption,
+                false => Class::Full,
+            }
+        })
+    }
+
     /// The stream or rustls failed.
     fn broken<S>(&self, io: RecordIo<S>, error: &io::Error) -> Box<Refused<S>> {
         let mut io = io;
@@ -375,14 +414,17 @@ impl Facts<'_> {
     }
 
     /// There are too many, and refusing must cost little: a client that waits for our answer sends
-    /// nothing that would make closing at once destroy the alert.
-    async fn refuse_overload<S>(&self, io: RecordIo<S>) -> Box<Refused<S>>
+    /// nothing that would make closing at once destroy the alert. So both go out together.
+    async fn refuse_overload<S>(&self, mut io: RecordIo<S>) -> Box<Refused<S>>
     where
         S: Transport,
     {
+        let waits = self.hello.as_ref().is_some_and(|hello| !hello.early_data);
+        if waits {
+            io.end();
+        }
         let mut refused = self.refuse(io, diagnosis::overload()).await;
-        let waits = |hello: &ClientHello| !hello.early_data;
-        if self.hello.as_ref().is_some_and(waits) {
+        if waits {
             refused.linger = None;
         }
         refused

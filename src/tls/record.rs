@@ -28,9 +28,22 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// 1.3): a stream that gathers writes may keep it until there is more to send. By default
     /// nothing is kept.
     fn defer(&mut self) {}
+
+    /// What is written from now on are the last words, and the stream is dropped after them: it may
+    /// keep them to send them with its end, which saves a packet and the peer's second waking. By
+    /// default nothing is kept.
+    fn end(&mut self) {}
 }
 
-impl Transport for tokio::net::TcpStream {}
+impl Transport for tokio::net::TcpStream {
+    fn end(&mut self) {
+        // Closing sends what the kernel keeps.
+        if let Err(error) = socket2::SockRef::from(&*self).set_tcp_cork(true) {
+            tracing::debug!(%error, "TCP_CORK failed");
+        }
+    }
+}
+
 impl Transport for tokio::io::DuplexStream {}
 
 /// A stream that knows TLS records.
@@ -182,6 +195,14 @@ impl<S> RecordIo<S> {
     /// The stream below. Reading or writing it directly breaks the TLS connection above.
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.io
+    }
+
+    /// See [`Transport::end`].
+    pub(super) fn end(&mut self)
+    where
+        S: Transport,
+    {
+        self.io.end();
     }
 
     /// The stream below, without what was read ahead.
