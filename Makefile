@@ -12,7 +12,7 @@ help:
 	@echo "make run     serve https://localhost:8443 with a certificate made in memory and a demo upstream"
 	@echo "make test    install the tools that tests need (as root), then run every test"
 	@echo "make check   format, lints, every test"
-	@echo "make soak    the long tests: throttled transfers of 200 MB, crowds, a storm of handshakes"
+	@echo "make soak    the long tests: throttled transfers of 200 MB, crowds, a storm of handshakes, a minute of mixed traffic"
 	@echo "make instructions  count the instructions of a handshake, against the kept counts"
 	@echo "make release an optimised build in target/release"
 	@echo "make bench   beside nginx and HAProxy, in about 15 minutes; bench-quick in under 5"

@@ -157,7 +157,7 @@ fn forecast(snapshot: &Snapshot, change: &PolicyChange) -> Result<Forecast, Fore
         forecast.failures.push(ForecastFailure {
             listener: sample.listener.to_string(),
             server_name: sample.server_name.as_str().to_owned(),
-            ja4: sample.ja4.clone(),
+            ja4: sample.ja4.to_string(),
             class: class.name().to_owned(),
             diagnosis,
             already,

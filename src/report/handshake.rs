@@ -48,7 +48,7 @@ pub struct HandshakeReport {
     /// What became of False Start.
     pub false_start: FalseStart,
     /// The JA4 fingerprint of the ClientHello, where it decodes.
-    pub ja4: Option<String>,
+    pub ja4: Option<Arc<str>>,
     /// What the kernel knew of the network, and how much went over it.
     pub network: Network,
     /// Why it took more round trips than the one that each takes, once for each of them.

@@ -108,8 +108,8 @@ pub(super) async fn serve(
             Box::pin(serve_h1(outbox, flusher, service, &config, drain)).await
         }
         Some(sites) => {
-            let Some(established) = handshake(outbox, &incoming, sites, &listener, &context).await
-            else {
+            let handshake = handshake(outbox, &incoming, sites, &listener, &context);
+            let Some(established) = Box::pin(handshake).await else {
                 return;
             };
             let Established {
@@ -163,7 +163,7 @@ pub(super) async fn serve(
     }
 }
 
-/// The handshake in a future of its own: it is large, and gone when the connection is idle.
+/// The handshake in a future of its own, for a box: it is gone when the connection is idle.
 async fn handshake(
     stream: Outbox<TcpStream>,
     incoming: &Incoming,
@@ -172,13 +172,13 @@ async fn handshake(
     context: &ServerContext,
 ) -> Option<Established<Outbox<TcpStream>>> {
     listener.metrics.handshake_started();
-    match Box::pin(tls::accept(
+    match tls::accept(
         stream,
         incoming,
         sites,
         &listener.metrics,
         &context.admission,
-    ))
+    )
     .await
     {
         Ok(established) => Some(established),

@@ -219,6 +219,10 @@ impl<S: Transport> Transport for Outbox<S> {
     fn tcp_facts(&self) -> Option<TcpFacts> {
         lock(&self.0).io.tcp_facts()
     }
+
+    fn end(&mut self) {
+        lock(&self.0).io.end();
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Outbox<S> {

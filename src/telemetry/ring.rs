@@ -292,7 +292,8 @@ fn heap_bytes(report: &HandshakeReport) -> usize {
             .server_name
             .as_ref()
             .map_or(0, |name| ARC + name.len())
-        + report.ja4.as_ref().map_or(0, String::capacity)
+        // Shared by clients of one kind, but maybe not by any that is kept.
+        + report.ja4.as_ref().map_or(0, |ja4| ARC + ja4.len())
         + failure
 }
 
@@ -352,7 +353,7 @@ mod tests {
         assert!(kept.recent_bytes + 12 * heap_bytes(&report(0, 1)) <= bytes);
         drop(kept);
         let mut giant = HandshakeReport::clone(&report(1, 1));
-        giant.ja4 = Some("x".repeat(bytes));
+        giant.ja4 = Some("x".repeat(bytes).into());
         ring.push(Arc::new(giant));
         assert_eq!(ring.kept().recent.len(), 0);
     }
@@ -419,7 +420,7 @@ mod tests {
         };
         let mut known = sample::complete();
         known.id = ConnectionId(4);
-        known.ja4 = Some("t13d".to_owned());
+        known.ja4 = Some("t13d".into());
         ring.push(Arc::new(known));
         assert_eq!(find(ja4("t13d")), [4]);
         assert_eq!(find(ja4("t12d")), Vec::<u64>::new());

@@ -125,3 +125,21 @@ pub(super) fn old_hello(suite: u16, group: u16, name: &str) -> Vec<u8> {
     message.extend(body);
     message
 }
+
+/// This ClientHello with one more extension, as its last.
+pub(super) fn with_extension(message: &[u8], number: u16, content: &[u8]) -> Vec<u8> {
+    let word = |at: usize| usize::from(u16::from_be_bytes([message[at], message[at + 1]]));
+    // Behind header, version, random, session ID, cipher suites and compression methods.
+    let mut at = 4 + 2 + 32;
+    at += 1 + usize::from(message[at]);
+    at += 2 + word(at);
+    at += 1 + usize::from(message[at]);
+    let mut longer = message.to_vec();
+    longer.extend(number.to_be_bytes());
+    longer.extend(u16::try_from(content.len()).unwrap().to_be_bytes());
+    longer.extend(content);
+    for (at, length) in [(2, longer.len() - 4), (at, longer.len() - at - 2)] {
+        longer[at..at + 2].copy_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
+    }
+    longer
+}

@@ -21,7 +21,6 @@ use super::diagnosis::{self, Scene};
 use super::first_flight::Assembly;
 use super::first_flight::{FirstFlight, looks_like_http};
 use super::hello::ClientHello;
-use super::ja4::ja4;
 use super::offer::Offer;
 use super::policy::TlsPolicy;
 use super::record::{EarlyData, Readmission, RecordIo, Sequel};
@@ -113,6 +112,7 @@ where
         incoming,
         message: Vec::new(),
         hello: None,
+        ja4: None,
         site: None,
         label: ServerNameLabel::None,
     };
@@ -146,7 +146,7 @@ where
     };
     let (site, label) = selection::site(&hello, sites);
     let hellos = sites.hellos();
-    hellos.saw(&message, &hello, &incoming.listener, &label);
+    facts.ja4 = Some(hellos.saw(&message, &hello, &incoming.listener, &label));
     facts.label = label;
     facts.message = message;
     let hello = facts.hello.insert(hello);
@@ -167,18 +167,37 @@ where
             handshake.early_data = EarlyData::Refuse;
         }
     }
-    let site = facts.site.insert(site).clone();
+    let site = facts.site.insert(site);
     // A session is opened once, however often it is asked for.
     let mut known = None;
-    let refuses = admission
-        .refuses(|| *known.get_or_insert_with(|| class_of(&site, version, &facts.message)));
+    let refuses =
+        admission.refuses(|| *known.get_or_insert_with(|| class_of(site, version, &facts.message)));
     if refuses {
         if let Some(handshake) = io.handshake() {
             handshake.clock.enter(Phase::Admission, Instant::now());
         }
         return Err(facts.refuse_overload(io).await);
     }
+    // In a box of its own, because it is large: a refusal neither moves nor touches it.
+    Box::pin(compute(io, facts, (version, known), metrics, admission)).await
+}
 
+/// The handshake from the ClientHello on, which rustls now reads as well. Its version is known, and
+/// its class where that was asked for.
+async fn compute<S>(
+    io: RecordIo<S>,
+    mut facts: Facts<'_>,
+    (version, known): (ProtocolVersion, Option<Class>),
+    metrics: &Arc<ListenerMetrics>,
+    admission: &Arc<Admission>,
+) -> Result<Established<S>, Box<Refused<S>>>
+where
+    S: Transport,
+{
+    let site = facts
+        .site
+        .clone()
+        .expect("the site is chosen before anything is computed");
     let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), io);
     let mut start = match (&mut acceptor).await {
         Ok(start) => start,
@@ -195,7 +214,7 @@ where
             .as_ref()
             .is_some_and(|hello| hello.takes_tickets);
         handshake.clock.client_takes_tickets(takes_tickets);
-        let capture = site.policy().key_log().capture_of(incoming.peer);
+        let capture = site.policy().key_log().capture_of(facts.incoming.peer);
         handshake.clock.log_keys(capture);
         handshake
             .transcript
@@ -350,6 +369,7 @@ struct Facts<'a> {
     /// The ClientHello with its handshake header; empty until it has decoded.
     message: Vec<u8>,
     hello: Option<ClientHello>,
+    ja4: Option<Arc<str>>,
     site: Option<Arc<Site>>,
     label: ServerNameLabel,
 }
@@ -392,14 +412,17 @@ impl Facts<'_> {
     }
 
     /// There are too many, and refusing must cost little: a client that waits for our answer sends
-    /// nothing that would make closing at once destroy the alert.
-    async fn refuse_overload<S>(&mut self, io: RecordIo<S>) -> Box<Refused<S>>
+    /// nothing that would make closing at once destroy the alert. So both go out together.
+    async fn refuse_overload<S>(&mut self, mut io: RecordIo<S>) -> Box<Refused<S>>
     where
         S: Transport,
     {
+        let waits = self.hello.as_ref().is_some_and(|hello| !hello.early_data);
+        if waits {
+            io.end();
+        }
         let mut refused = self.refuse(io, diagnosis::overload()).await;
-        let waits = |hello: &ClientHello| !hello.early_data;
-        if self.hello.as_ref().is_some_and(waits) {
+        if waits {
             refused.linger = None;
         }
         refused
@@ -548,7 +571,7 @@ impl Facts<'_> {
                 .age
                 .filter(|_| kind == Some(HandshakeKind::Resumed)),
             false_start,
-            ja4: self.hello.as_ref().map(ja4),
+            ja4: self.ja4.clone(),
             extra_round_trips: extra_round_trips(&RoundTrips {
                 hello_retry: server.hello_retry,
                 waits_for_finished: server.version == Some(ProtocolVersion::Tls12)

@@ -30,6 +30,8 @@ struct Kept {
 
 struct Kind {
     sample: Arc<HelloSample>,
+    /// Fingerprints, by the extensions that make no other kind: sixteen at most.
+    ja4: Vec<(u8, Arc<str>)>,
     count: u64,
     last: u64,
 }
@@ -42,7 +44,7 @@ pub struct HelloSample {
     /// The server name it asked for, as a label.
     pub server_name: ServerNameLabel,
     /// Its fingerprint.
-    pub ja4: String,
+    pub ja4: Arc<str>,
     /// A whole ClientHello of its kind, without random bytes and sessions.
     pub message: Vec<u8>,
 }
@@ -64,21 +66,24 @@ const MAX_BYTES: usize = 1 << 20;
 const MAX_SAMPLE: usize = 16 << 10;
 
 impl HelloRing {
-    /// Counts a ClientHello: `message` as it came, and `hello`, parsed of it.
+    /// Counts a ClientHello: `message` as it came, and `hello`, parsed of it. Returns its
+    /// fingerprint, which is made once for each kind that is kept.
     pub(super) fn saw(
         &self,
         message: &[u8],
         hello: &ClientHello,
         listener: &Arc<str>,
         server_name: &ServerNameLabel,
-    ) {
+    ) -> Arc<str> {
         let Some(shape) = shape(message, &self.keys) else {
-            return;
+            return ja4(hello).into();
         };
-        let key = self.keys.hash_one((shape, listener, server_name));
-        if self.kept().count(key) {
-            return;
+        let key = self.keys.hash_one((shape.kind, listener, server_name));
+        let known = self.kept().count(key, shape.passing, || ja4(hello).into());
+        if let Some(ja4) = known {
+            return ja4;
         }
+        let ja4: Arc<str> = ja4(hello).into();
         // Outside of the lock: two may do it at once, and the second is counted.
         let sample = match message.len() {
             ..=MAX_SAMPLE => without_session(message),
@@ -87,10 +92,11 @@ impl HelloRing {
         let sample = sample.map(|message| HelloSample {
             listener: listener.clone(),
             server_name: server_name.clone(),
-            ja4: ja4(hello),
+            ja4: ja4.clone(),
             message,
         });
-        self.kept().add(key, sample);
+        self.kept().add(key, (shape.passing, ja4.clone()), sample);
+        ja4
     }
 
     /// Everything that is kept.
@@ -113,20 +119,27 @@ impl HelloRing {
 }
 
 impl Kept {
-    /// Counts one of a kind that is known; false when it is not.
-    fn count(&mut self, key: u64) -> bool {
-        let Some(kind) = self.kinds.get_mut(&key) else {
-            return false;
-        };
+    /// Counts one of a kind that is known, and returns its fingerprint; `ja4` makes one that is not
+    /// known yet.
+    fn count(&mut self, key: u64, passing: u8, ja4: impl FnOnce() -> Arc<str>) -> Option<Arc<str>> {
+        let kind = self.kinds.get_mut(&key)?;
         self.clock += 1;
         kind.count += 1;
         kind.last = self.clock;
-        true
+        let known = kind.ja4.iter().find(|(own, _)| *own == passing);
+        Some(match known {
+            Some((_, known)) => known.clone(),
+            None => {
+                let ja4 = ja4();
+                kind.ja4.push((passing, ja4.clone()));
+                ja4
+            }
+        })
     }
 
     /// Adds a kind with one ClientHello; without a sample it is only counted.
-    fn add(&mut self, key: u64, sample: Option<HelloSample>) {
-        if self.count(key) {
+    fn add(&mut self, key: u64, ja4: (u8, Arc<str>), sample: Option<HelloSample>) {
+        if self.count(key, ja4.0, || ja4.1.clone()).is_some() {
             return;
         }
         self.clock += 1;
@@ -148,6 +161,7 @@ impl Kept {
         self.bytes += bytes;
         let kind = Kind {
             sample: Arc::new(sample),
+            ja4: vec![ja4],
             count: 1,
             last: self.clock,
         };
@@ -175,6 +189,23 @@ impl fmt::Debug for HelloRing {
 mod tests {
     use super::super::fixture::old_hello;
     use super::*;
+
+    #[test]
+    fn fingerprints_are_those_of_the_very_client_hello() {
+        use super::super::fixture::with_extension;
+
+        let ring = HelloRing::default();
+        let plain = old_hello(0xc02b, 29, "localhost");
+        let resuming = with_extension(&plain, 41, &[0, 4, 0, 0, 0, 0]);
+        for message in [&plain, &resuming, &plain, &resuming] {
+            let hello = ClientHello::parse(message).unwrap();
+            let known = ring.saw(message, &hello, &"https".into(), &ServerNameLabel::Other);
+            assert_eq!(*known, *ja4(&hello));
+        }
+        let hellos = [&plain, &resuming].map(|message| ClientHello::parse(message).unwrap());
+        assert_ne!(ja4(&hellos[0]), ja4(&hellos[1]));
+        assert_eq!(ring.census().kinds.len(), 1);
+    }
 
     fn saw(ring: &HelloRing, suite: u16, label: &ServerNameLabel) {
         let message = old_hello(suite, 29, "localhost");

@@ -57,17 +57,28 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// What two ClientHellos are compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// The same for all of one kind of client.
+    pub(super) kind: u64,
+    /// Which of the extensions that do not make another kind are there, a bit each. Fingerprints
+    /// count them.
+    pub(super) passing: u8,
+}
+
 /// A number that all ClientHellos of one kind of client have in common: of what decides about a
 /// full handshake. Left out are random bytes, names, sessions, keys, padding, values that keep
 /// servers tolerant (RFC 8701) and the order of extensions, which some clients shuffle.
 /// `None` for what is no ClientHello.
-pub(super) fn shape(message: &[u8], keys: &impl BuildHasher) -> Option<u64> {
+pub(super) fn shape(message: &[u8], keys: &impl BuildHasher) -> Option<Shape> {
     let parts = Parts::of(message)?;
     let mut head = keys.build_hasher();
     parts.version.hash(&mut head);
     codes(parts.suites, &mut head)?;
     parts.compression.hash(&mut head);
-    let mut all = head.finish();
+    let mut kind = head.finish();
+    let mut passing = 0;
     for (number, content) in parts.extensions() {
         if is_grease(number) {
             continue;
@@ -75,7 +86,10 @@ pub(super) fn shape(message: &[u8], keys: &impl BuildHasher) -> Option<u64> {
         let mut hasher = keys.build_hasher();
         number.hash(&mut hasher);
         match number {
-            PADDING | PRE_SHARED_KEY | EARLY_DATA | COOKIE => continue,
+            PADDING => passing |= 1,
+            PRE_SHARED_KEY => passing |= 2,
+            EARLY_DATA => passing |= 4,
+            COOKIE => passing |= 8,
             SERVER_NAME | SESSION_TICKET | ENCRYPTED_CLIENT_HELLO => {}
             // supported_groups, signature_algorithms
             10 | 13 => codes(content.clone().vec16()?, &mut hasher)?,
@@ -93,10 +107,12 @@ pub(super) fn shape(message: &[u8], keys: &impl BuildHasher) -> Option<u64> {
             }
             _ => content.rest().hash(&mut hasher),
         }
-        // A sum, so that their order does not matter; nobody outside knows the keys.
-        all = all.wrapping_add(hasher.finish());
+        if !matches!(number, PADDING | PRE_SHARED_KEY | EARLY_DATA | COOKIE) {
+            // A sum, so that their order does not matter; nobody outside knows the keys.
+            kind = kind.wrapping_add(hasher.finish());
+        }
     }
-    Some(all)
+    Some(Shape { kind, passing })
 }
 
 fn codes(mut list: Reader<'_>, hasher: &mut impl Hasher) -> Option<()> {
@@ -206,7 +222,9 @@ mod tests {
                 (10, &[0, 4, 0xba, 0xba, 0, 29]),
             ],
         );
-        assert_eq!(of(&first), of(&second));
+        assert_eq!(of(&first).kind, of(&second).kind);
+        // Yet a list of their extensions would differ.
+        assert_ne!(of(&first).passing, of(&second).passing);
         for other in [
             message(&[], &[0xc02b, 0x1301], &[]),
             message(&[], &[0x1301, 0xc02b], &[]),
@@ -217,9 +235,10 @@ mod tests {
         ]
         .windows(2)
         {
-            assert_ne!(of(&other[0]), of(&other[1]));
+            assert_ne!(of(&other[0]).kind, of(&other[1]).kind);
         }
-        assert_ne!(of(&first), of(&message(b"id", &[0x1301, 0xc02b], &[])));
+        let bare = of(&message(b"id", &[0x1301, 0xc02b], &[]));
+        assert_ne!(of(&first).kind, bare.kind);
     }
 
     #[test]

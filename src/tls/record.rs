@@ -147,6 +147,14 @@ impl<S> RecordIo<S> {
         &mut self.io
     }
 
+    /// See [`Transport::end`].
+    pub(super) fn end(&mut self)
+    where
+        S: Transport,
+    {
+        self.io.end();
+    }
+
     /// The stream below, without what was read ahead.
     pub(super) fn into_inner(self) -> S {
         self.io

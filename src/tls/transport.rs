@@ -17,6 +17,11 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// nothing is kept.
     fn defer(&mut self) {}
 
+    /// What is written from now on are the last words, and the stream is dropped after them: it may
+    /// keep them to send them with its end, which saves a packet and the peer's second waking. By
+    /// default nothing is kept.
+    fn end(&mut self) {}
+
     /// Reads as [`AsyncRead::poll_read`] does, and tells when the last of these bytes came, where
     /// that is known. By default it is not.
     ///
@@ -39,6 +44,13 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
 impl Transport for DuplexStream {}
 
 impl Transport for TcpStream {
+    fn end(&mut self) {
+        // Closing sends what the kernel keeps.
+        if let Err(error) = socket2::SockRef::from(&*self).set_tcp_cork(true) {
+            tracing::debug!(%error, "TCP_CORK failed");
+        }
+    }
+
     fn poll_read_at(
         &mut self,
         cx: &mut Context<'_>,

@@ -38,6 +38,7 @@ mod series;
 mod server_name;
 mod shutdown;
 mod slow_clients;
+mod soak;
 mod storm;
 mod streams;
 mod support;

@@ -322,6 +322,12 @@ impl Daemon {
         std::fs::read_dir(path).unwrap().count()
     }
 
+    /// Its threads.
+    pub(crate) fn threads(&self) -> usize {
+        let path = format!("/proc/{}/task", self.child.id());
+        std::fs::read_dir(path).unwrap().count()
+    }
+
     /// How long its busiest thread ran so far, and how long it waited for a core: with one worker,
     /// all else of the time it was idle.
     pub(crate) fn busiest(&self) -> (Duration, Duration) {

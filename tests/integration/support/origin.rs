@@ -98,7 +98,7 @@ impl State {
             let target = head.start.split(' ').nth(1).unwrap_or_default().to_owned();
             let (path, query) = target.split_once('?').unwrap_or((&target, ""));
             let slow = path.starts_with("/slow-");
-            if path == "/sink" || path == "/slow-sink" {
+            if path.ends_with("/sink") || path == "/slow-sink" {
                 let body = digest_body(&mut reader, &head, slow)?;
                 respond(&stream, &body)?;
                 continue;
