@@ -254,7 +254,10 @@ impl H1Framing {
         }
         if end.is_none() {
             self.partial.extend_from_slice(piece);
-            return Ok(piece.len());
+            return match early_refusal(self.state, &self.partial) {
+                Some(refusal) => Err(Stop::Refused(refusal)),
+                None => Ok(piece.len()),
+            };
         }
         let read = if self.partial.is_empty() {
             self.whole_line(piece)
@@ -442,6 +445,31 @@ fn number(value: &[u8]) -> Option<u64> {
 /// How many of `rest` belong to a run of `left` bytes.
 fn take(rest: &[u8], left: u64) -> u64 {
     u64::try_from(rest.len()).unwrap_or(u64::MAX).min(left)
+}
+
+/// What is wrong with the version of a request line that is not whole yet. hyper does not wait for
+/// the end of the line either, and would answer first, without a reason.
+fn early_refusal(state: State, line: &[u8]) -> Option<Refusal> {
+    if state != State::RequestLine {
+        return None;
+    }
+    let version = line.splitn(3, |&byte| byte == b' ').nth(2)?;
+    let good = |known: &[u8]| known.iter().zip(version).all(|(a, b)| a == b);
+    if good(b"HTTP/1.1") || good(b"HTTP/1.0") {
+        return None;
+    }
+    let is_version = b"HTTP/1.1".iter().zip(version).all(|(like, byte)| {
+        if like.is_ascii_digit() {
+            byte.is_ascii_digit()
+        } else {
+            like == byte
+        }
+    });
+    Some(if is_version {
+        Refusal::Version
+    } else {
+        Refusal::RequestLine
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! nothing of a request pass that [`H1Framing`] refuses.
 //!
 //! Nothing is changed. Where a request is refused, hyper gets no byte of it and waits; once it has
-//! answered all that came before, the connection answers the refusal itself and ends.
+//! answered all that came before, the connection answers the refusal itself and ends. Where the
+//! chunks of a body are wrong, hyper gets bytes in their place that it refuses too.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,6 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 use super::h1_framing::{H1Framing, HeadLimits, Stop};
+
+/// No two bytes of a chunked body but its data are these, wherever it is (RFC 9112 section 7.1), and
+/// what is wrong with a body is never in its data.
+const NO_CHUNK: &[u8] = b"\r\r";
 
 /// A stream that follows what the client asks.
 #[derive(Debug)]
@@ -42,7 +47,13 @@ impl<S> H1Guard<S> {
         }
     }
 
-    /// Whether the client may still be sending: its last message is not whole, or was refused.
+    /// Whether the client has not closed its side: it may send more, and closing ours while it does
+    /// would destroy the answer.
+    pub(super) const fn is_open(&self) -> bool {
+        !matches!(self.reading, Reading::Ended)
+    }
+
+    /// Whether the client is known to be sending: its last message is not whole, or was refused.
     pub(super) const fn is_unread(&self) -> bool {
         match self.reading {
             Reading::Open => !self.framing.between_messages(),
@@ -73,12 +84,23 @@ impl<S> H1Guard<S> {
         taken
     }
 
+    /// The stream below, to be drained and closed.
+    pub(super) fn into_inner(self) -> S {
+        self.inner
+    }
+
     /// What a read finds after the byte that stopped us.
-    fn stopped(stop: Stop) -> Poll<io::Result<()>> {
+    fn stopped(stop: Stop, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match stop {
             // The connection's task looks after every poll whether this is due to be answered.
             Stop::Refused(_) => Poll::Pending,
-            Stop::Body => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            // An error here would end the connection before the answer that says why, where hyper
+            // reads ahead of the service. In a body it ends the body alone.
+            Stop::Body => {
+                let count = NO_CHUNK.len().min(buffer.remaining());
+                buffer.put_slice(&NO_CHUNK[..count]);
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }
@@ -102,7 +124,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for H1Guard<S> {
             return Pin::new(&mut this.inner).poll_read(cx, buffer);
         }
         if let Reading::Stopped(stop, _) = this.reading {
-            return Self::stopped(stop);
+            return Self::stopped(stop, buffer);
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buffer))?;
@@ -114,7 +136,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for H1Guard<S> {
         let taken = this.follow(&buffer.filled()[before..]);
         buffer.set_filled(before + taken);
         match this.reading {
-            Reading::Stopped(stop, _) if taken == 0 => Self::stopped(stop),
+            Reading::Stopped(stop, _) if taken == 0 => Self::stopped(stop, buffer),
             _ => Poll::Ready(Ok(())),
         }
     }

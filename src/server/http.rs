@@ -20,6 +20,7 @@ use super::h1_framing::{EMPTY_LINES, HeadLimits, Refusal};
 use super::h1_guard::H1Guard;
 use super::h2_guard::{H2Guard, Waiting};
 use super::h2_ledger::H2Fault;
+use super::linger::linger;
 use super::outbox::Flusher;
 use crate::config::{Config, Timeouts};
 use crate::deadline::Deadline;
@@ -116,18 +117,20 @@ where
         End::Deadline("timeouts.request_header") => {
             let status = StatusCode::REQUEST_TIMEOUT;
             service.refused(status, "request_header_timeout");
-            answer_and_close(io, status, "request_header_timeout").await;
+            answer_and_close(io.into_inner(), status, "request_header_timeout").await;
         }
         End::Refused(refusal) => {
             service.refused(refusal.status(), refusal.reason());
-            answer_and_close(io, refusal.status(), refusal.reason()).await;
+            answer_and_close(io.into_inner(), refusal.status(), refusal.reason()).await;
         }
         End::Malformed => {
             service.refused(StatusCode::BAD_REQUEST, "malformed");
-            close(io).await;
+            close(io.into_inner()).await;
         }
         // An answer that did not wait for all of its request.
-        End::Closed if io.is_unread() => close(io).await,
+        End::Closed if io.is_unread() => close(io.into_inner()).await,
+        // Another request may be on its way, after an answer that says that none will be read.
+        End::Closed if io.is_open() => linger(io.into_inner()).await,
         End::Closed | End::Broken | End::Deadline(_) | End::Abuse(_) => {}
     }
     end
