@@ -61,9 +61,10 @@ const FIELD_OVERHEAD: usize = 32;
 const LOCAL_ERROR_RESETS: usize = 1024;
 /// What a stream's response may hold in hyper before it waits for the client.
 const SEND_BUFFER: usize = 64 * 1024;
-/// A peer without sign of life is asked for one, and closed without an answer.
+/// A peer without sign of life is asked for one, and closed without an answer. The answer stands in
+/// line behind what the client is still sending or has not taken: a slow one needs its time.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a connection that was asked to end may still take, beside its open requests: an HTTP/2
 /// client acknowledges GOAWAY within its round trip time, or never.
 const GOODBYE: Duration = Duration::from_secs(1);

@@ -327,8 +327,8 @@ impl Handshake {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut now = Instant::now();
-        if self.stage == Stage::ServerFlight {
-            // rustls reads when its flight is written, or when the kernel takes no more of it.
+        // rustls also reads when the kernel takes no more of its flight: then that is not over.
+        if self.stage == Stage::ServerFlight && !self.write_blocked {
             self.stage = match self.transcript.server().retry_pending {
                 true => Stage::Retry,
                 false => Stage::ClientFlightWait,
