@@ -95,6 +95,44 @@ pub(super) fn upstream_url(text: &str) -> Result<InlineUpstream, Diagnostic> {
     Ok(InlineUpstream { tls, address })
 }
 
+/// Reads `https://host:port` or `http://host:port`, where a redirect leads, and writes it as
+/// clients do: the host normalised, the port left out where it is the scheme's own.
+pub(super) fn origin(text: &str) -> Result<String, Diagnostic> {
+    let schemes = [("http://", 80), ("https://", 443)];
+    let known = schemes
+        .into_iter()
+        .find_map(|(scheme, port)| Some((scheme, port, text.strip_prefix(scheme)?)));
+    let Some((scheme, default_port, rest)) = known else {
+        let message = format!(
+            "expected \"https\" or an origin such as \"https://example.com\", found {}",
+            quoted(text)
+        );
+        let refused = Diagnostic::new(message);
+        return Err(match host::normalize(text) {
+            Ok(host) if host.contains('.') => refused.help(format!("write \"https://{host}\"")),
+            _ => refused,
+        });
+    };
+    if let Some(end) = rest.find(['/', '?', '#']) {
+        return Err(Diagnostic::new(format!(
+            "a redirect has no path of its own, found {}: requests keep theirs",
+            quoted(&rest[end..])
+        ))
+        .help(format!("write \"{scheme}{}\"", &rest[..end])));
+    }
+    let (host, port) = match authority(rest, Some(default_port))? {
+        ServerAddress::Ip(SocketAddr::V6(address)) => {
+            (format!("[{}]", address.ip()), address.port())
+        }
+        ServerAddress::Ip(SocketAddr::V4(address)) => (address.ip().to_string(), address.port()),
+        ServerAddress::Name(name, port) => (name.to_string(), port),
+    };
+    Ok(match port == default_port {
+        true => format!("{scheme}{host}"),
+        false => format!("{scheme}{host}:{port}"),
+    })
+}
+
 fn unsupported_scheme(text: &str) -> Result<(), Diagnostic> {
     for scheme in ["unix:", "h2c://"] {
         if text.starts_with(scheme) {
@@ -218,6 +256,38 @@ mod tests {
             "*.a.b:1",
         ] {
             assert!(server_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn origins_are_read() {
+        for (text, shown) in [
+            ("https://Example.com.", "https://example.com"),
+            ("https://example.com:443", "https://example.com"),
+            ("https://example.com:8443", "https://example.com:8443"),
+            ("http://example.com:443", "http://example.com:443"),
+            ("https://[::1]:8443", "https://[::1]:8443"),
+            ("https://127.0.0.1", "https://127.0.0.1"),
+        ] {
+            assert_eq!(origin(text).unwrap(), shown, "{text}");
+        }
+        for (text, expected) in [
+            ("example.com", "write \"https://example.com\""),
+            ("https://a.test/", "write \"https://a.test\""),
+            ("https://a.test/x?y", "write \"https://a.test\""),
+        ] {
+            assert_eq!(help(origin(text)), expected, "{text}");
+        }
+        for text in [
+            "http",
+            "",
+            "ftp://a",
+            "https://",
+            "https://u@a",
+            "https://a b",
+            "https://a\r\nX: y",
+        ] {
+            assert!(origin(text).is_err(), "{text}");
         }
     }
 

@@ -8,13 +8,14 @@ use super::defaults;
 use super::diagnostic::Diagnostic;
 use super::model::{CertificateId, Listener, ListenerMode, PolicyId};
 use super::reading::Unique;
+use super::redirect::redirect;
 use super::references::References;
 use super::table::{NAME_LENGTH, Table};
 use super::value::Value;
 use super::wording::quoted;
 
 /// Keys of listeners that are planned.
-const LATER: &[&str] = &["proxy_protocol_from", "redirect"];
+const LATER: &[&str] = &["proxy_protocol_from"];
 
 const A_POLICY: &str = "the name of a tls policy, or false for plain HTTP";
 
@@ -122,6 +123,14 @@ fn listener(
         }
     };
 
+    let redirect_value = table.value("redirect");
+    let redirect = redirect_value.and_then(|value| redirect(&table, value));
+    if let (Some(value), false) = (redirect_value, plain) {
+        let message = "only a plain listener redirects all its requests";
+        let help = "a route can redirect: `redirect` in [[routes]]";
+        value.refuse(Diagnostic::new(message).help(help));
+    }
+
     let backlog = table.integer("backlog", defaults::BACKLOG, &defaults::BACKLOG_RANGE);
     table.later(LATER);
     table.finish();
@@ -130,6 +139,7 @@ fn listener(
         address: address?,
         location: address_text?.value.location,
         mode,
+        redirect,
         backlog,
     })
 }

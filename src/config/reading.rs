@@ -60,6 +60,11 @@ impl<'t> Reading<'t> {
         before.iter().filter(|byte| **byte == b'\n').count() + 1
     }
 
+    /// A place in words: `line 3`.
+    pub(super) fn place(&self, location: Location) -> String {
+        format!("line {}", self.line(location))
+    }
+
     /// `path` as the file means it: relative to the file's own directory.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         self.directory.join(path)

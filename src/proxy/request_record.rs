@@ -200,7 +200,7 @@ impl Drop for RequestRecord {
 }
 
 /// The connection's listener in `config`, which may be of a later generation than the connection.
-fn listener_index(config: &Config, connection: &ConnectionInfo) -> Option<usize> {
+pub(super) fn listener_index(config: &Config, connection: &ConnectionInfo) -> Option<usize> {
     let is_it = |listener: &Listener| listener.name == connection.listener_name;
     if config.listeners.get(connection.listener).is_some_and(is_it) {
         return Some(connection.listener);

@@ -11,7 +11,8 @@ use hyper::service::Service;
 
 use super::body::ProxyBody;
 use super::connection_info::ConnectionInfo;
-use super::forward::forward;
+use super::field_edits;
+use super::forward::{Answer, forward};
 use super::headers::ClientFields;
 use super::request_record::RequestRecord;
 use super::respond::respond;
@@ -96,21 +97,29 @@ async fn answer(
     );
     let method = request.method().clone();
     let version = request.version();
-    Ok(
-        match forward(&shared, &snapshot, request, &mut record).await {
-            Ok(response) => {
-                record.answered(response.status());
-                response.map(|body| ProxyBody::upstream(body, record))
-            }
-            Err(error) => {
-                tracing::debug!(
-                    connection = %shared.connection.id,
-                    reason = error.reason(),
-                    cause = std::error::Error::source(&error),
-                    "request not forwarded"
-                );
-                respond(&error, &method, version, record)
-            }
-        },
-    )
+    let outcome = forward(&shared, &snapshot, request, &mut record).await;
+    let route = record.route.map(|id| &snapshot.config.routes[id.0]);
+    let mut response = match outcome {
+        Ok(Answer::Upstream(response)) => {
+            record.answered(response.status());
+            response.map(|body| ProxyBody::upstream(body, record))
+        }
+        Ok(Answer::Own(response)) => {
+            record.answered(response.status());
+            response.map(|body| ProxyBody::text(body, record))
+        }
+        Err(error) => {
+            tracing::debug!(
+                connection = %shared.connection.id,
+                reason = error.reason(),
+                cause = std::error::Error::source(&error),
+                "request not forwarded"
+            );
+            respond(&error, &method, version, record)
+        }
+    };
+    if let Some(route) = route {
+        field_edits::apply(&route.response_fields, response.headers_mut());
+    }
+    Ok(response)
 }

@@ -30,6 +30,7 @@ mod negotiation;
 mod phases;
 mod reload;
 mod resumption;
+mod routes;
 mod server_name;
 mod shutdown;
 mod slow_clients;

@@ -14,9 +14,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use crate::config::{
-    Admin, Budget, Config, Forwarding, HandshakeEvents, Limits, Listener, ListenerMode, Location,
-    Log, LogFormat, LogLevel, LogTarget, PathPattern, Pool, Route, RouteAction, RouteId, Runtime,
-    ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId, UpstreamServer, UpstreamTimeouts,
+    Admin, Budget, Config, FieldEdits, Forwarding, HandshakeEvents, Limits, Listener, ListenerMode,
+    Location, Log, LogFormat, LogLevel, LogTarget, PathPattern, Pool, RequestRules, Route,
+    RouteAction, RouteId, Runtime, ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId,
+    UpstreamServer, UpstreamTimeouts,
 };
 use crate::proxy::{ConnectionInfo, ProxyService};
 use crate::report::{ConnectionId, Peer};
@@ -47,6 +48,7 @@ pub(super) fn config(address: ServerAddress) -> Config {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             location: any,
             mode: ListenerMode::Plain,
+            redirect: None,
             backlog: 16,
         }],
         policies: Vec::new(),
@@ -56,6 +58,8 @@ pub(super) fn config(address: ServerAddress) -> Config {
             host: None,
             path: PathPattern::Prefix("/".into()),
             action: RouteAction::Upstream(UpstreamId(0)),
+            request: RequestRules::default(),
+            response_fields: FieldEdits::default(),
             location: any,
         }],
         upstreams: vec![Upstream {
@@ -259,6 +263,8 @@ pub(super) fn routes(config: &mut Config, routes: &[(Option<&str>, &str)]) -> Ve
             host: host.map(|host| crate::host::HostPattern::parse(host).unwrap()),
             path: PathPattern::Prefix((*path).into()),
             action: RouteAction::Upstream(UpstreamId(0)),
+            request: RequestRules::default(),
+            response_fields: FieldEdits::default(),
             location: Location::default(),
         })
         .collect();
