@@ -15,7 +15,7 @@
 //! | 3 | [`tls`], [`upstream`], [`route`] | the handshake engine; clusters and pools; the route table |
 //! | 2 | [`telemetry`] | metrics, events, access log, the ring of recent handshakes |
 //! | 1 | [`config`] | TOML to a checked [`config::Config`], with located diagnostics |
-//! | 0 | [`report`], [`host`], [`pem`], [`deadline`], [`drain`] | plain data and small mechanisms |
+//! | 0 | [`report`], [`host`], [`pem`], [`deadline`], [`drain`], [`proxy_protocol`] | plain data and small mechanisms |
 //!
 //! # The way of a connection
 //!
@@ -41,6 +41,7 @@ pub mod drain;
 pub mod host;
 pub mod pem;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod report;
 pub mod route;
 pub mod server;

@@ -6,10 +6,12 @@
 //! pools and health of an upstream.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 
 use crate::config::{
     Certificate, CertificateId, Config, Diagnostic, Diagnostics, Listener, ListenerMode, Loaded,
@@ -51,8 +53,22 @@ pub struct ListenerState {
     pub name: Arc<str>,
     /// The TLS sites; `None` for a plain listener.
     pub sites: Option<Sites>,
+    /// Whose connections begin with a PROXY header.
+    pub proxied: Vec<IpNet>,
     /// The listener's metrics.
     pub metrics: Arc<ListenerMetrics>,
+}
+
+impl ListenerState {
+    /// Whether a connection from `address` begins with a PROXY header.
+    #[must_use]
+    pub fn is_proxied(&self, address: IpAddr) -> bool {
+        // A dual-stack socket shows IPv4 peers as mapped addresses.
+        let address = address.to_canonical();
+        self.proxied
+            .iter()
+            .any(|network| network.contains(&address))
+    }
 }
 
 impl Snapshot {
@@ -455,6 +471,7 @@ impl Builder<'_> {
                 index,
                 name: listener.name.clone(),
                 sites,
+                proxied: listener.proxy_protocol_from.clone(),
                 metrics: metrics.listener(&listener.name),
             }));
         }

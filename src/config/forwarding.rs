@@ -83,8 +83,7 @@ pub(super) fn forwarding(mut table: Table<'_>) -> Forwarding {
     let forwarding = Forwarding {
         trusted_proxies: table
             .value("trusted_proxies")
-            .and_then(|value| value.list("a list such as [\"10.0.0.0/8\"]"))
-            .map(|elements| elements.into_iter().filter_map(network).collect())
+            .map(networks)
             .unwrap_or_default(),
         headers: table
             .value("headers")
@@ -115,6 +114,13 @@ fn names<T: Copy + PartialEq>(elements: Vec<Value<'_>>, options: &[(&str, T)]) -
         }
     }
     found
+}
+
+/// A list of networks in CIDR notation, or addresses.
+pub(super) fn networks(value: Value<'_>) -> Vec<IpNet> {
+    let elements = value.list("a list such as [\"10.0.0.0/8\"]");
+    let elements = elements.unwrap_or_default().into_iter();
+    elements.filter_map(network).collect()
 }
 
 /// A network in CIDR notation, or one address.

@@ -6,6 +6,7 @@ use super::addresses::{self, AN_ADDRESS};
 use super::certificates::Certificates;
 use super::defaults;
 use super::diagnostic::Diagnostic;
+use super::forwarding::networks;
 use super::model::{CertificateId, Listener, ListenerMode, PolicyId};
 use super::reading::Unique;
 use super::redirect::redirect;
@@ -13,9 +14,6 @@ use super::references::References;
 use super::table::{NAME_LENGTH, Table};
 use super::value::Value;
 use super::wording::quoted;
-
-/// Keys of listeners that are planned.
-const LATER: &[&str] = &["proxy_protocol_from"];
 
 const A_POLICY: &str = "the name of a tls policy, or false for plain HTTP";
 
@@ -131,8 +129,11 @@ fn listener(
         value.refuse(Diagnostic::new(message).help(help));
     }
 
+    let proxy_protocol_from = table
+        .value("proxy_protocol_from")
+        .map(networks)
+        .unwrap_or_default();
     let backlog = table.integer("backlog", defaults::BACKLOG, &defaults::BACKLOG_RANGE);
-    table.later(LATER);
     table.finish();
     Some(Listener {
         name: name?.into(),
@@ -140,6 +141,7 @@ fn listener(
         location: address_text?.value.location,
         mode,
         redirect,
+        proxy_protocol_from,
         backlog,
     })
 }

@@ -89,6 +89,9 @@ pub struct Listener {
     pub mode: ListenerMode,
     /// `redirect`; `None` (the default): requests are served. Only a plain listener has one.
     pub redirect: Option<Redirect>,
+    /// `proxy_protocol_from`, default none: peers whose connections begin with a PROXY header. From
+    /// others one is refused.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// `backlog`, default 4096.
     pub backlog: u32,
 }

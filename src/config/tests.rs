@@ -190,7 +190,7 @@ t.toml:2:1: unknown key `adress` in [[listeners]]
   |
 2 | adress = \"[::]:80\"
   | ^^^^^^
-  help: did you mean `address`? (known here: `address`, `name`, `tls`, `certificates`, `certificate`, `redirect`, `backlog`)
+  help: did you mean `address`? (known here: `address`, `name`, `tls`, `certificates`, `certificate`, `redirect`, `proxy_protocol_from`, `backlog`)
 
 t.toml:4:17: certificate `exmaple` is not defined
   |

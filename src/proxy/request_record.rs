@@ -159,6 +159,7 @@ impl RequestRecord {
             time: self.time,
             listener: &self.connection.listener_name,
             peer: self.connection.peer,
+            proxy: self.connection.proxy,
             client: self.client,
             method: asked.map_or("", |asked| asked.method.as_str()),
             host: asked.map_or(Cow::Borrowed(""), Asked::host),

@@ -18,8 +18,10 @@ pub struct HandshakeReport {
     pub time: SystemTime,
     /// The listener's configured name.
     pub listener: Arc<str>,
-    /// The other end.
+    /// The other end, or the client that a PROXY header gives.
     pub peer: Peer,
+    /// Who sent a PROXY header; `None`: there was none.
+    pub proxy: Option<SocketAddr>,
     /// How it ended.
     pub outcome: Outcome,
     /// The negotiated version; `None` when the handshake did not get so far.

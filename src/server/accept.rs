@@ -16,7 +16,7 @@ use crate::drain::Drain;
 use crate::report::Peer;
 use crate::snapshot::ListenerState;
 use crate::telemetry::Limit;
-use crate::tls::{self, Incoming};
+use crate::tls::{self, Incoming, Proxied};
 
 /// One listener's accept loop.
 #[derive(Debug)]
@@ -136,11 +136,21 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    // Before the permit, which others wait for.
-                    let counted = match self.context.per_ip.count(peer.ip()) {
+                    self.refresh(&mut state);
+                    let proxied = state
+                        .as_ref()
+                        .is_some_and(|listener| listener.is_proxied(peer.ip()));
+                    // Before the permit, which others wait for. Who sends a PROXY header is not
+                    // whom it is sent for: that one is counted later.
+                    let counted = match proxied {
+                        true => Ok(None),
+                        false => self.context.per_ip.count(peer.ip()),
+                    };
+                    let counted = match counted {
                         Ok(counted) => counted,
                         Err(LimitReached) => {
-                            self.refuse(&stream, peer);
+                            let tls = state.as_ref().is_some_and(|it| it.sites.is_some());
+                            refuse(&self.context, &self.name, tls, &stream, peer);
                             continue;
                         }
                     };
@@ -152,7 +162,8 @@ impl Acceptor {
                     // The semaphore is never closed.
                     let Some(permit) = permit else { return };
                     let held = Held { permit, counted };
-                    self.serve(stream, Peer::Tcp(peer), held, drain.clone(), &mut state);
+                    let sender = proxied.then_some(peer);
+                    self.serve(stream, peer, sender, held, drain.clone(), &mut state);
                     if let Some(errors) = trouble.over(Instant::now()) {
                         tracing::info!(listener = %self.name, errors, "accepting again");
                     }
@@ -182,43 +193,37 @@ impl Acceptor {
         }
     }
 
-    /// Tells a client of an address with too many connections as much as costs one call: a TLS
-    /// alert is read as such where TLS is spoken, and is not worth waiting for.
-    fn refuse(&self, stream: &TcpStream, peer: SocketAddr) {
-        self.context
-            .telemetry
-            .metrics
-            .limit_refused(Limit::ConnectionsPerIp);
-        tracing::debug!(listener = %self.name, %peer, limit = "connections_per_ip", "refused");
-        let snapshot = self.context.snapshot.load();
-        let listener = snapshot.listener(&self.name);
-        if listener.is_some_and(|listener| listener.sites.is_some())
-            && let Err(error) = SockRef::from(stream).send(&tls::REFUSAL)
-        {
-            tracing::debug!(listener = %self.name, %peer, %error, "cannot tell so");
+    /// The listener as it is now; as it was while a reload has removed it.
+    fn refresh(&self, state: &mut Option<Arc<ListenerState>>) {
+        if let Some(current) = self.context.snapshot.load().listener(&self.name) {
+            *state = Some(current.clone());
         }
     }
 
     fn serve(
         &self,
         stream: TcpStream,
-        peer: Peer,
+        peer: SocketAddr,
+        sender: Option<SocketAddr>,
         held: Held,
         drain: Drain,
         state: &mut Option<Arc<ListenerState>>,
     ) {
-        if let Some(current) = self.context.snapshot.load().listener(&self.name) {
-            *state = Some(current.clone());
-        }
+        self.refresh(state);
         let Some(listener) = state.clone() else {
             return;
         };
+        let accepted = Instant::now();
         let incoming = Incoming {
             id: self.context.next_id(),
             time: SystemTime::now(),
-            accepted: Instant::now(),
+            accepted,
             listener: self.name.clone(),
-            peer,
+            peer: Peer::Tcp(peer),
+            proxy: sender.map(|sender| Proxied {
+                sender,
+                since: accepted,
+            }),
         };
         let context = self.context.clone();
         let address = self.address;
@@ -229,6 +234,23 @@ impl Acceptor {
             context.permits.release(held.permit);
             drop((held.counted, hold));
         });
+    }
+}
+
+/// Tells a client of an address with too many connections as much as costs one call: a TLS alert
+/// is read as such where TLS is spoken, and is not worth waiting for.
+pub(super) fn refuse(
+    context: &ServerContext,
+    listener: &str,
+    is_tls: bool,
+    stream: &TcpStream,
+    peer: SocketAddr,
+) {
+    let metrics = &context.telemetry.metrics;
+    metrics.limit_refused(Limit::ConnectionsPerIp);
+    tracing::debug!(%listener, %peer, limit = "connections_per_ip", "refused");
+    if is_tls && let Err(error) = SockRef::from(stream).send(&tls::REFUSAL) {
+        tracing::debug!(%listener, %peer, %error, "cannot tell so");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -57,8 +57,10 @@ pub struct AccessRecord<'a> {
     pub time: SystemTime,
     /// The listener's name.
     pub listener: &'a str,
-    /// The other end.
+    /// The other end, or the client that a PROXY header gives.
     pub peer: Peer,
+    /// Who sent a PROXY header; `None`: there was none.
+    pub proxy: Option<SocketAddr>,
     /// The client that the other end, a trusted proxy, speaks for; `None`: the other end itself.
     pub client: Option<IpAddr>,
     /// The request's method.
@@ -119,6 +121,7 @@ struct Line<'a> {
     time: Timestamp,
     listener: &'a str,
     peer: Shown<Peer>,
+    proxy: Option<SocketAddr>,
     client: Option<IpAddr>,
     method: &'a str,
     host: &'a str,
@@ -151,6 +154,7 @@ impl<'a> From<&'a AccessRecord<'_>> for Line<'a> {
             time: Timestamp(record.time),
             listener: record.listener,
             peer: Shown(record.peer),
+            proxy: record.proxy,
             client: record.client.or_else(|| match record.peer {
                 Peer::Tcp(peer) => Some(peer.ip().to_canonical()),
                 Peer::Unix => None,
@@ -231,6 +235,7 @@ mod tests {
             time: UNIX_EPOCH + Duration::from_secs(1_795_407_045),
             listener: "https",
             peer: Peer::Tcp(([192, 0, 2, 1], 5000).into()),
+            proxy: None,
             client: None,
             method: "GET",
             host: "example.com".into(),
@@ -257,7 +262,7 @@ mod tests {
             line,
             json!({
                 "event": "http.request", "connection": "000000000000001f",
-                "time": "2026-11-23T04:10:45Z", "listener": "https", "peer": "192.0.2.1:5000",
+                "time": "2026-11-23T04:10:45Z", "listener": "https", "peer": "192.0.2.1:5000", "proxy": null,
                 "client": "192.0.2.1",
                 "method": "GET", "host": "example.com", "path": "/a?b=c", "protocol": "h2",
                 "status": 200, "route": "example.com/", "upstream": "api",

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,6 +29,7 @@ use super::sites::{Choice, Site, Sites};
 use super::work::{SessionFacts, Verdict};
 use crate::config::{Alpn, CipherSuite, FalseStartMode, Group};
 use crate::deadline::Deadline;
+use crate::proxy_protocol::ProxyHeader;
 use crate::report::{
     ConnectionId, Direction, Failure, FailureClass, FalseStart, HandshakeKind, HandshakeReport,
     Ineligible, Message, Outcome, Peer, Phase, ProtocolVersion, Resumption, ServerNameLabel, Side,
@@ -45,8 +47,19 @@ pub struct Incoming {
     pub accepted: Instant,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// The other end.
+    /// The other end, or the client that a PROXY header gives.
     pub peer: Peer,
+    /// The PROXY header, where one is required.
+    pub proxy: Option<Proxied>,
+}
+
+/// That a connection begins with a PROXY header.
+#[derive(Clone, Copy, Debug)]
+pub struct Proxied {
+    /// Who sends it.
+    pub sender: SocketAddr,
+    /// Since when it is waited for.
+    pub since: Instant,
 }
 
 /// A complete handshake.
@@ -100,12 +113,10 @@ where
     let at = incoming.accepted + sites.policy().spec().handshake_timeout;
     let deadline = Deadline::new("handshake_timeout", at);
     let mut io = RecordIo::new(io, incoming.accepted, deadline);
-    let mut facts = Facts {
-        incoming,
-        hello: None,
-        site: None,
-        label: ServerNameLabel::None,
-    };
+    if let (Some(proxied), Some(handshake)) = (incoming.proxy, io.handshake()) {
+        handshake.clock.enter(Phase::ProxyHeaderWait, proxied.since);
+    }
+    let mut facts = Facts::of(incoming);
 
     let first = match io.read_client_hello().await {
         Ok(first) => first,
@@ -292,6 +303,18 @@ where
     }
 }
 
+/// The report of a connection that ended before its ClientHello was waited for, in its PROXY
+/// header.
+#[must_use]
+pub fn never_began(incoming: &Incoming, outcome: Outcome) -> HandshakeReport {
+    let deadline = Deadline::new("handshake_timeout", incoming.accepted);
+    let mut io = RecordIo::new((), incoming.accepted, deadline);
+    if let (Some(proxied), Some(handshake)) = (incoming.proxy, io.handshake()) {
+        handshake.clock.enter(Phase::ProxyHeaderWait, proxied.since);
+    }
+    Facts::of(incoming).report(&mut io, None, None, |_| outcome)
+}
+
 /// Why a handshake does not get to computing.
 enum Unadmitted {
     /// Too many do or wait already.
@@ -338,7 +361,16 @@ struct Facts<'a> {
     label: ServerNameLabel,
 }
 
-impl Facts<'_> {
+impl<'a> Facts<'a> {
+    const fn of(incoming: &'a Incoming) -> Self {
+        Self {
+            incoming,
+            hello: None,
+            site: None,
+            label: ServerNameLabel::None,
+        }
+    }
+
     /// The stream or rustls failed.
     fn broken<S>(&self, io: RecordIo<S>, error: &io::Error) -> Box<Refused<S>> {
         let mut io = io;
@@ -489,6 +521,7 @@ impl Facts<'_> {
             time: self.incoming.time,
             listener: self.incoming.listener.clone(),
             peer: self.incoming.peer,
+            proxy: self.incoming.proxy.map(|proxied| proxied.sender),
             outcome,
             version: server.version,
             kind,
@@ -575,6 +608,11 @@ async fn not_tls<S>(facts: &Facts<'_>, mut io: RecordIo<S>, bytes: &[u8]) -> Box
 where
     S: Transport,
 {
+    if ProxyHeader::begins(bytes) == Some(true) {
+        let text = "a PROXY header came from a peer that proxy_protocol_from does not name".into();
+        let failure = diagnosis::of_first_bytes(FailureClass::ProxyHeader, None, text);
+        return facts.refused(io, Outcome::Failed(failure), false);
+    }
     if looks_like_http(bytes) {
         let text = "an HTTP request without TLS came to the TLS port".into();
         let failure = diagnosis::of_first_bytes(FailureClass::PlainHttp, None, text);
@@ -749,6 +787,7 @@ mod tests {
             accepted: Instant::now(),
             listener: "test".into(),
             peer: Peer::Unix,
+            proxy: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Black-box tests: the daemon as a process, real sockets, other people's clients.
 //!
-//! The tools come from Debian: curl, openssl, gnutls-bin, nghttp2-client, wrk. Where one is
+//! The tools come from Debian: curl, openssl, gnutls-bin, nghttp2-client, wrk, haproxy. Where one is
 //! missing its tests fail. `HANDFAST_SOAK=1` moves the full size at a limited rate as well.
 
 #![allow(
@@ -28,6 +28,7 @@ mod limits;
 mod load;
 mod negotiation;
 mod phases;
+mod proxy_protocol;
 mod reload;
 mod resumption;
 mod routes;

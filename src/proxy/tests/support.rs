@@ -49,6 +49,7 @@ pub(super) fn config(address: ServerAddress) -> Config {
             location: any,
             mode: ListenerMode::Plain,
             redirect: None,
+            proxy_protocol_from: Vec::new(),
             backlog: 16,
         }],
         policies: Vec::new(),
@@ -156,6 +157,7 @@ impl Proxy {
         let connection = ConnectionInfo {
             id: ConnectionId(7),
             peer: Peer::Tcp("[::ffff:192.0.2.1]:1234".parse().unwrap()),
+            proxy: None,
             local: Some("198.51.100.1:443".parse().unwrap()),
             listener: 0,
             listener_name: "https".into(),
