@@ -158,7 +158,10 @@ fn name(text: &str, place: Value<'_>, way: Way, seen: &mut Unique) -> Option<Hea
     }
     if let Some(first) = seen.insert(name.as_str(), place.location) {
         let message = format!("the field {} is given twice", quoted(text));
-        let help = format!("the first is in {}", place.reading.place(first));
+        let help = format!(
+            "the first is in {}",
+            place.reading.place(first, place.location)
+        );
         place.refuse(Diagnostic::new(message).help(help));
         return None;
     }

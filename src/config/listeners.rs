@@ -67,9 +67,9 @@ fn listener(
             })
             .flatten();
         if let Some(first) = first {
-            let line = table.reading.line(first);
+            let first = table.reading.place(first, text.value.location);
             let message = format!("another listener has the address {}", quoted(text.text));
-            text.refuse(Diagnostic::new(message).help(format!("the first is in line {line}")));
+            text.refuse(Diagnostic::new(message).help(format!("the first is in {first}")));
         }
     }
 
@@ -86,9 +86,9 @@ fn listener(
             && !by_address
         {
             let message = format!("another listener has the name {}", quoted(name));
-            let line = table.reading.line(first);
+            let first = table.reading.place(first, location);
             let diagnostic = Diagnostic::at(location, message);
-            let help = format!("the first is in line {line}; give this one another `name`");
+            let help = format!("the first is in {first}; give this one another `name`");
             table.reading.refuse(diagnostic.help(help));
         }
     }

@@ -1,6 +1,6 @@
 //! TOML to a checked configuration, with every fault located.
 //!
-//! `load` parses, `validate` walks the tables in the order in which they refer to each other, a
+//! `load` parses, `include` makes several files one, `validate` walks the tables in the order in which they refer to each other, a
 //! file a section; `table` and `value` are the typed readers, `reading` gathers the faults. One
 //! pass finds all of them: whoever reads a value reports what it refuses and goes on with a
 //! default, and any fault makes the whole configuration an error.
@@ -14,6 +14,7 @@ mod diagnostic;
 mod field_edits;
 mod fixed_response;
 mod forwarding;
+mod include;
 mod listeners;
 mod load;
 mod measures;

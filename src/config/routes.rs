@@ -65,7 +65,7 @@ fn route(mut table: Table<'_>, upstreams: &mut Upstreams, seen: &mut Unique) -> 
         let message = format!("another route has the host and path {}", quoted(&name));
         let place = path_value.or(host_value);
         let location = place.map_or(location, |value| value.location);
-        let help = format!("the first is in {}", reading.place(first));
+        let help = format!("the first is in {}", reading.place(first, location));
         reading.refuse(Diagnostic::at(location, message).help(help));
     }
     Some(Route {

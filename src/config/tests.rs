@@ -759,7 +759,6 @@ fn faults_of_tls_towards_upstreams_are_located() {
 #[test]
 fn planned_keys_are_named_as_such() {
     for (text, message) in [
-        ("include = [\"x\"]", "1:1 `include` is not supported yet"),
         (
             "[metrics]\nper_sni = \"off\"",
             "1:2 `[metrics]` is not supported yet",

@@ -17,7 +17,7 @@ use super::table::Table;
 use super::upstreams::Upstreams;
 
 /// Tables and keys of the whole file that are planned.
-const LATER: &[&str] = &["include", "metrics", "health"];
+const LATER: &[&str] = &["metrics", "health"];
 
 /// Reads the whole file. Whatever is wrong is pushed into `reading`, and the result is worth
 /// something only when nothing was.
@@ -27,6 +27,8 @@ pub(super) fn config<'t>(
     memory: &[MemoryCertificate],
 ) -> Config {
     let mut root = Table::root(entries, reading);
+    // Done by now.
+    let _ = root.value("include");
     let runtime = process::runtime(root.table("runtime"));
     let (policies, policy_names) = policies::policies(&mut root);
     let mut certificates = Certificates::read(&mut root, &policy_names, memory);
@@ -60,8 +62,8 @@ fn admin_address_is_free(config: &Config, reading: &Reading<'_>) {
     let same =
         |listener: &&Listener| listener.address == admin.address && admin.address.port() != 0;
     if let Some(listener) = config.listeners.iter().find(same) {
-        let line = reading.line(listener.location);
+        let place = reading.place(listener.location, admin.location);
         let diagnostic = Diagnostic::at(admin.location, "a listener has this address already");
-        reading.refuse(diagnostic.help(format!("the listener is in line {line}")));
+        reading.refuse(diagnostic.help(format!("the listener is in {place}")));
     }
 }
