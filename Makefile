@@ -4,7 +4,7 @@ CARGO ?= cargo
 CARGO_FLAGS ?= --locked
 
 # What the interoperability tests drive, as Debian packages.
-TOOLS = curl:curl openssl:openssl gnutls-cli:gnutls-bin h2load:nghttp2-client wrk:wrk slowhttptest:slowhttptest \
+TOOLS = curl:curl openssl:openssl gnutls-cli:gnutls-bin h2load:nghttp2-client wrk:wrk chromium:chromium slowhttptest:slowhttptest \
 	haproxy:haproxy
 
 .PHONY: help run test tools check lint soak release instructions instructions-keep bench bench-quick bench-record

@@ -170,6 +170,23 @@ impl<T> HostMap<T> {
             .and_then(|(_, parent)| self.wildcard.get(parent))
     }
 
+    /// The same patterns with other values.
+    ///
+    /// # Errors
+    /// The first of `map`'s.
+    pub fn try_map<U, E>(&self, map: impl Fn(&T) -> Result<U, E>) -> Result<HostMap<U>, E> {
+        let side = |values: &HashMap<Arc<str>, T>| -> Result<_, E> {
+            let values = values.iter();
+            values
+                .map(|(name, value)| Ok((name.clone(), map(value)?)))
+                .collect()
+        };
+        Ok(HostMap {
+            exact: side(&self.exact)?,
+            wildcard: side(&self.wildcard)?,
+        })
+    }
+
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

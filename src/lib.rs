@@ -12,10 +12,11 @@
 //! | 6 | [`server`] | listeners, accept loops, connections |
 //! | 5 | [`proxy`] | one request: checks, routing, forwarding, answers of our own |
 //! | 4 | [`snapshot`] | one immutable generation of everything the configuration describes |
+//! | 4 | [`probe`] | the probing client: one handshake with a server, step by step |
 //! | 3 | [`tls`], [`upstream`], [`route`] | the handshake engine; clusters and pools; the route table |
 //! | 2 | [`telemetry`] | metrics, events, access log, the ring of recent handshakes |
 //! | 1 | [`config`] | TOML to a checked [`config::Config`], with located diagnostics |
-//! | 0 | [`report`], [`host`], [`pem`], [`deadline`], [`drain`], [`proxy_protocol`] | plain data and small mechanisms |
+//! | 0 | [`report`], [`bearer`], [`host`], [`pem`], [`deadline`], [`drain`], [`proxy_protocol`] | plain data and small mechanisms |
 //!
 //! # The way of a connection
 //!
@@ -34,12 +35,14 @@
 //! * A failed reload leaves the previous generation serving.
 
 pub mod admin;
+pub mod bearer;
 pub mod config;
 pub mod daemon;
 pub mod deadline;
 pub mod drain;
 pub mod host;
 pub mod pem;
+pub mod probe;
 pub mod proxy;
 pub mod proxy_protocol;
 pub mod report;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
+use crate::bearer::BearerToken;
 use crate::config::{
     Certificate, CertificateId, Config, Diagnostic, Diagnostics, Listener, ListenerMode, Loaded,
     Location, PemSource, PolicyId, RouteId, Upstream, UpstreamId,
@@ -20,7 +21,7 @@ use crate::config::{
 use crate::host::HostPattern;
 use crate::route::RouteTable;
 use crate::telemetry::{ListenerMetrics, Metrics, RequestMetrics};
-use crate::tls::{KeyLog, LoadedCertificate, Site, Sites, TlsPolicy};
+use crate::tls::{HelloRing, KeyLog, LoadedCertificate, Site, Sites, TlsPolicy};
 use crate::upstream::{ClientTls, Cluster};
 
 /// Where the current generation is read from: one atomic pointer.
@@ -42,6 +43,8 @@ pub struct Snapshot {
     guards: bool,
     warnings: Diagnostics,
     key_log: Arc<KeyLog>,
+    admin_token: Option<Arc<BearerToken>>,
+    hellos: Arc<HelloRing>,
 }
 
 /// What a connection needs of its listener; kept by the connection for its life.
@@ -52,7 +55,7 @@ pub struct ListenerState {
     /// The listener's name.
     pub name: Arc<str>,
     /// The TLS sites; `None` for a plain listener.
-    pub sites: Option<Sites>,
+    pub sites: Option<Arc<Sites>>,
     /// Whose connections begin with a PROXY header.
     pub proxied: Vec<IpNet>,
     /// The listener's metrics.
@@ -92,6 +95,7 @@ impl Snapshot {
                 || Arc::new(KeyLog::new(metrics.key_log())),
                 |previous| previous.key_log.clone(),
             ),
+            hellos: previous.map_or_else(Arc::default, |previous| previous.hellos.clone()),
         };
         let policies = builder.policies();
         let certificates = builder.certificates();
@@ -102,8 +106,14 @@ impl Snapshot {
             _ => None,
         };
         let client_tls = builder.client_tls();
-        let (Some(policies), Some(certificates), Some(listeners), Some(client_tls)) =
-            (policies, certificates, listeners, client_tls)
+        let admin_token = builder.admin_token();
+        let (
+            Some(policies),
+            Some(certificates),
+            Some(listeners),
+            Some(client_tls),
+            Some(admin_token),
+        ) = (policies, certificates, listeners, client_tls, admin_token)
         else {
             return Err(Diagnostics {
                 sources: loaded.sources.clone(),
@@ -143,7 +153,9 @@ impl Snapshot {
                     .collect()
             })
             .collect();
-        let key_log = builder.key_log;
+        let Builder {
+            key_log, hellos, ..
+        } = builder;
         let routes = RouteTable::new(&config.routes);
         let guards = policies.iter().any(|policy| policy.requires_certificate());
         Ok(Self {
@@ -157,6 +169,8 @@ impl Snapshot {
             certificates,
             warnings,
             key_log,
+            admin_token,
+            hellos,
         })
     }
 
@@ -182,13 +196,33 @@ impl Snapshot {
             guards: false,
             warnings: Diagnostics::default(),
             key_log: Arc::default(),
+            admin_token: None,
+            hellos: Arc::default(),
         }
+    }
+
+    /// The token of `admin.token_file`.
+    #[must_use]
+    pub const fn admin_token(&self) -> Option<&Arc<BearerToken>> {
+        self.admin_token.as_ref()
     }
 
     /// The process's key log, which every generation takes over from the last.
     #[must_use]
     pub const fn key_log(&self) -> &Arc<KeyLog> {
         &self.key_log
+    }
+
+    /// The kinds of clients that came, which every generation counts on.
+    #[must_use]
+    pub const fn hellos(&self) -> &Arc<HelloRing> {
+        &self.hellos
+    }
+
+    /// The listeners.
+    #[must_use]
+    pub fn listeners(&self) -> &[Arc<ListenerState>] {
+        &self.listeners
     }
 
     /// What is wrong with this generation, though not so wrong that it cannot serve: certificates
@@ -214,6 +248,7 @@ impl Snapshot {
             metrics.certificate_not_after(name, *not_after);
         }
         self.upkeep(metrics);
+        metrics.configure(&self.config.metrics);
         let limits = &self.config.limits;
         metrics.limit("connections", limits.connections as u64);
         match limits.connections_per_ip {
@@ -346,6 +381,7 @@ struct Builder<'a> {
     faults: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
     key_log: Arc<KeyLog>,
+    hellos: Arc<HelloRing>,
 }
 
 /// Where the configuration names a file of a certificate.
@@ -439,6 +475,21 @@ impl Builder<'_> {
         (ready.len() == self.config.upstreams.len()).then_some(ready)
     }
 
+    /// Reads the token of the admin listener, where there is to be one. The inner `None`: there is
+    /// not.
+    fn admin_token(&mut self) -> Option<Option<Arc<BearerToken>>> {
+        let Some(spec) = &self.config.admin.token_file else {
+            return Some(None);
+        };
+        match BearerToken::read(&spec.path) {
+            Ok(token) => Some(Some(Arc::new(token))),
+            Err(error) => {
+                self.fault(Some(spec.location), &error);
+                None
+            }
+        }
+    }
+
     /// Reports configured names that the certificate is not for.
     fn check_names(&mut self, spec: &Certificate, certificate: &LoadedCertificate) {
         let names = spec.names.iter().flatten().zip(&spec.name_locations);
@@ -463,7 +514,7 @@ impl Builder<'_> {
                     policy,
                     certificates: ids,
                 } => match self.sites(listener, (*policy, ids), policies, certificates) {
-                    Some(sites) => Some(sites),
+                    Some(sites) => Some(Arc::new(sites)),
                     None => continue,
                 },
             };
@@ -512,6 +563,9 @@ impl Builder<'_> {
                 }
             }
         }
-        sites.filter(|_| whole)
+        let hellos = self.hellos.clone();
+        sites
+            .filter(|_| whole)
+            .map(|sites| sites.with_hellos(hellos))
     }
 }

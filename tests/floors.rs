@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Every room with its floor, lowest first.
 const FLOORS: &[(&str, u8)] = &[
+    ("bearer", 0),
     ("deadline", 0),
     ("drain", 0),
     ("host", 0),
@@ -20,6 +21,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("route", 3),
     ("tls", 3),
     ("upstream", 3),
+    ("probe", 4),
     ("snapshot", 4),
     ("proxy", 5),
     ("server", 6),

@@ -5,10 +5,13 @@ use std::net::IpAddr;
 /// What a connection may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// It came over TCP: anybody on this machine could be at the other end.
+    /// It came to the health listener: only what probes and scrapers need.
+    Health,
+    /// It came over TCP: anybody on this machine could be at the other end, or with a token
+    /// whoever has it.
     ReadOnly {
-        /// The bound address, which a `Host` may name.
-        bound: IpAddr,
+        /// The address that it came to, which a `Host` may name.
+        local: IpAddr,
     },
     /// It came through the unix socket, which only its owner (and root) can open.
     Full {

@@ -20,7 +20,8 @@ use super::reload_report::ReloadResult;
 use super::respond::{self, Reply};
 use super::state::AdminState;
 use super::summary::KeyLogSummary;
-use crate::config::{self, LogLevel};
+use super::what_if;
+use crate::config::{self, LogLevel, PolicyChangeText};
 use crate::tls::{KeyLogError, KeyLogRequest};
 
 /// The largest body of a command.
@@ -214,6 +215,19 @@ pub(super) async fn stop_key_log(state: &AdminState, uid: Option<u32>) -> Reply 
         Some(ended) => respond::json(StatusCode::OK, &ended),
         None => respond::problem(StatusCode::NOT_FOUND, "no key log runs"),
     }))
+}
+
+/// `POST /api/what-if`: 200 with the forecast; 422 when the change makes no sense, 409 while another
+/// is being made.
+pub(super) async fn what_if<B>(state: &AdminState, body: B) -> Reply
+where
+    B: Body,
+    B::Error: Error + Send + Sync + 'static,
+{
+    match read::<PolicyChangeText, B>(body).await {
+        Ok(change) => what_if::what_if(state, &change).await,
+        Err(refusal) => replied(Err(refusal)),
+    }
 }
 
 fn replied(result: Result<Reply, Refusal>) -> Reply {

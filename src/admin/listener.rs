@@ -35,7 +35,10 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Where the admin endpoints are served.
 #[derive(Debug)]
 pub enum AdminListener {
-    /// `admin.address`: read-only, for whoever reaches it under a name of its own.
+    /// `health.address`: health and metrics, for everybody.
+    Health(TcpListener),
+    /// `admin.address`: read-only, for whoever reaches it under a name of its own, and has the
+    /// token where there is one.
     Tcp(TcpListener),
     /// `admin.socket`: everything, for whoever may open it.
     Unix(UnixListener),
@@ -51,6 +54,7 @@ impl AdminListener {
     /// The name in the log.
     const fn name(&self) -> &'static str {
         match self {
+            Self::Health(_) => "health",
             Self::Tcp(_) => "admin",
             Self::Unix(_) => "admin socket",
         }
@@ -58,12 +62,18 @@ impl AdminListener {
 
     async fn accept(&self) -> io::Result<Accepted> {
         match self {
+            Self::Health(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // It only costs time where it fails, here and below.
+                let _ = stream.set_nodelay(true);
+                Ok(Accepted::Tcp(stream, Access::Health))
+            }
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                // It only costs time where it fails.
                 let _ = stream.set_nodelay(true);
+                // Of the connection: the listener's may be no address at all.
                 let access = Access::ReadOnly {
-                    bound: listener.local_addr()?.ip(),
+                    local: stream.local_addr()?.ip(),
                 };
                 Ok(Accepted::Tcp(stream, access))
             }
@@ -179,16 +189,32 @@ fn concerns_one_peer(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::path::Path;
 
     use serde_json::Value;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::admin::{Readiness, command};
+    use crate::admin::{DaemonStatus, Readiness, command};
+    use crate::bearer::BearerToken;
+    use crate::config;
     use crate::drain::{self, DrainSender};
     use crate::report::{ConnectionId, HandshakeReport};
-    use crate::telemetry::{Telemetry, sample};
+    use crate::route::RouteTable;
+    use crate::snapshot::{Snapshot, SnapshotStore};
+    use crate::telemetry::{Format, Telemetry, sample};
+
+    /// A generation without anything.
+    fn snapshots() -> Arc<SnapshotStore> {
+        let text = "[[listeners]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\ntls = false\n\
+                    [[routes]]\nupstream = \"http://127.0.0.1:2\"\n";
+        let loaded = config::parse(text, Path::new("a")).unwrap();
+        let routes = RouteTable::new(&[]);
+        let config = Arc::new(loaded.config);
+        let snapshot = Snapshot::assemble(config, routes, Vec::new(), Vec::new());
+        Arc::new(SnapshotStore::from_pointee(snapshot))
+    }
 
     struct Admin {
         address: SocketAddr,
@@ -200,6 +226,10 @@ mod tests {
 
     impl Admin {
         async fn start() -> Self {
+            Self::serve(AdminListener::Tcp, Arc::default()).await
+        }
+
+        async fn serve(kind: fn(TcpListener) -> AdminListener, status: Arc<DaemonStatus>) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let telemetry = Telemetry::for_tests();
@@ -210,12 +240,13 @@ mod tests {
             let state = AdminState::new(
                 telemetry.clone(),
                 readiness.clone(),
+                status,
                 Arc::default(),
-                Arc::default(),
+                snapshots(),
                 commands,
                 Some("/run/x/admin.sock".into()),
             );
-            let listener = AdminListener::Tcp(listener);
+            let listener = kind(listener);
             Self {
                 address,
                 telemetry,
@@ -223,6 +254,13 @@ mod tests {
                 drain: sender,
                 serving: tokio::spawn(serve(listener, Arc::new(state), drain)),
             }
+        }
+
+        /// The status of a request for `path` with these fields besides.
+        async fn status_with(&self, path: &str, fields: &str) -> u16 {
+            self.ask(&format!("GET {path}"), &format!("localhost{fields}"))
+                .await
+                .0
         }
 
         /// The whole answer to a request line on a connection of its own.
@@ -303,6 +341,60 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_health_listener_has_three_pages_for_everybody() {
+        let health = Admin::serve(AdminListener::Health, Arc::default()).await;
+        assert_eq!(health.ask("GET /healthz", "10.1.2.3:9181").await.0, 200);
+        assert_eq!(health.ask("GET /readyz", "any.example").await.0, 503);
+        assert_eq!(health.ask("GET /metrics", "any.example").await.0, 200);
+        for line in [
+            "GET /api/summary",
+            "GET /api/handshakes",
+            "POST /api/drain",
+            "PUT /api/log-level",
+        ] {
+            let (status, _, body) = health.ask(line, "localhost").await;
+            assert_eq!(status, 404, "{line}");
+            assert_eq!(
+                body,
+                "{\"error\":\"there are: /healthz /metrics /readyz\"}\n"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_asked_for_at_every_page() {
+        const TOKEN: &str = "0123456789abcdef";
+        let status = Arc::new(DaemonStatus::default());
+        status.admin_token(Arc::new(BearerToken::new(TOKEN).unwrap()));
+        let admin = Admin::serve(AdminListener::Tcp, status.clone()).await;
+        let (code, head, _) = admin.ask("GET /healthz", "localhost").await;
+        assert_eq!(code, 401);
+        assert!(head.contains("\r\nwww-authenticate: bearer"), "{head}");
+        let bearer = |token: &str| format!("\r\nAuthorization: Bearer {token}");
+        for wrong in [
+            "\r\nAuthorization: Basic Og==".to_owned(),
+            bearer("0123456789abcdee"),
+            bearer(""),
+            bearer(TOKEN) + &bearer(TOKEN),
+        ] {
+            assert_eq!(admin.status_with("/metrics", &wrong).await, 401, "{wrong}");
+        }
+        let right = bearer(TOKEN);
+        assert_eq!(admin.status_with("/metrics", &right).await, 200);
+        let lower = right.replace("Bearer", "bearer");
+        assert_eq!(admin.status_with("/api/summary", &lower).await, 200);
+        let foreign = format!("evil.example{right}");
+        assert_eq!(admin.ask("GET /metrics", &foreign).await.0, 421);
+        let text = admin.telemetry.metrics.render(Format::Prometheus);
+        assert!(
+            text.contains("\nhandfast_admin_unauthorized_total 5\n"),
+            "{text}"
+        );
+        status.admin_token(Arc::new(BearerToken::new("another-token-of-16").unwrap()));
+        assert_eq!(admin.status_with("/metrics", &right).await, 401);
+    }
+
+    #[tokio::test]
     async fn metrics_and_summary_show_what_was_counted() {
         let admin = Admin::start().await;
         let listener = admin.telemetry.metrics.listener("https");
@@ -329,6 +421,8 @@ mod tests {
                 "handshakes": {"in_flight": 0, "ok": 0, "failed": 1, "probes": 0},
                 "requests": 0, "listeners": [], "last_reload": null, "drain": null,
                 "key_log": null,
+                "ring": {"handshakes": 2, "bytes": summary["ring"]["bytes"], "max_bytes": 4 << 20},
+                "windows": [],
             })
         );
     }
@@ -350,6 +444,14 @@ mod tests {
         assert_eq!(admin.ids("?limit=2").await, ["def", "3"]);
         assert_eq!(admin.ids("?sort=slowest&outcome=ok").await, ["1", "3", "2"]);
         assert_eq!(admin.ids("?outcome=failed").await, ["def"]);
+        assert_eq!(admin.ids("?kind=full&limit=1").await, ["3"]);
+        assert_eq!(admin.ids("?kind=resumed").await, [""; 0]);
+        assert_eq!(admin.ids("?ja4=t13d").await, [""; 0]);
+        assert_eq!(
+            admin.ids("?since=2026-11-23T04:10:45Z&limit=1").await,
+            ["def"]
+        );
+        assert_eq!(admin.ids("?since=2026-11-23T04:10:45.1Z").await, [""; 0]);
         assert_eq!(admin.ids("?class=no_shared_version").await, ["def"]);
         assert_eq!(admin.ids("?class=timeout").await, [""; 0]);
         assert_eq!(
@@ -370,7 +472,12 @@ mod tests {
             ("limit=ten", "1 to 1000"),
             ("class=nothing", "no_shared_version, no_shared_cipher"),
             ("server_name=a%20b", "server_name"),
-            ("klass=timeout", "class, limit, outcome, server_name, sort"),
+            (
+                "klass=timeout",
+                "class, ja4, kind, limit, outcome, server_name, since, sort",
+            ),
+            ("kind=half", "full, resumed"),
+            ("since=noon", "such as 10m"),
             ("limit=1&limit=2", "twice"),
             ("limit=%zz", "percent-encoded"),
         ] {

@@ -1,9 +1,11 @@
 //! The admin listeners: health, metrics, a JSON API of recent handshakes, and commands.
 //!
-//! Plain HTTP/1.1 for whoever runs the daemon. On a loopback address everything is read-only;
-//! browsers on the same machine are kept out by a check of the `Host` field, because a page from
-//! anywhere can make them ask. The unix socket takes commands as well, for the user whose it is:
-//! they go to the daemon through a bounded queue, and the answer waits for it.
+//! Plain HTTP/1.1 for whoever runs the daemon. Over TCP everything is read-only. Browsers on the
+//! same machine are kept out by a check of the `Host` field, because a page from anywhere can make
+//! them ask; other machines need the token, without which the address has to be a loopback one.
+//! The health listener shows health and metrics to everybody. The unix socket takes commands as
+//! well, for the user whose it is: they go to the daemon through a bounded queue, and the answer
+//! waits for it.
 
 mod access;
 mod api;
@@ -22,6 +24,8 @@ mod socket;
 mod state;
 mod status;
 mod summary;
+mod what_if;
+mod window;
 
 pub use command::{Action, Command, commands};
 pub use control::KeyLogBody;
@@ -32,5 +36,7 @@ pub use socket::{DEFAULT_SOCKET, SocketError, SocketFile, bind_socket};
 pub use state::AdminState;
 pub use status::{DaemonStatus, Listening};
 pub use summary::{
-    DrainStage, DrainSummary, HandshakeCounts, KeyLogSummary, ListenerSummary, Summary,
+    DrainStage, DrainSummary, HandshakeCounts, KeyLogSummary, ListenerSummary, RingSummary, Summary,
 };
+pub use what_if::{Forecast, ForecastFailure, ForecastRefusal};
+pub use window::{DurationSummary, WindowCounts, WindowSummary};

@@ -74,25 +74,30 @@ impl ReloadReport {
     /// The configuration is wrong.
     #[must_use]
     pub fn refused(generation: u64, diagnostics: &Diagnostics) -> Self {
-        let mut sorted = diagnostics.clone();
-        sorted.sort();
-        let items = sorted.items.into_iter().map(|item| {
-            let at = item
-                .location
-                .and_then(|at| diagnostics.sources.position(at));
-            ReloadDiagnostic {
-                file: at.map(|at| at.path.to_owned()),
-                line: at.map(|at| at.line),
-                column: at.map(|at| at.column),
-                message: item.message,
-                help: item.help,
-            }
-        });
         Self {
-            diagnostics: items.collect(),
+            diagnostics: located(diagnostics),
             ..Self::failed(generation, "the configuration is wrong".to_owned())
         }
     }
+}
+
+/// Diagnostics with their places, in order.
+pub(super) fn located(diagnostics: &Diagnostics) -> Vec<ReloadDiagnostic> {
+    let mut sorted = diagnostics.clone();
+    sorted.sort();
+    let items = sorted.items.into_iter().map(|item| {
+        let at = item
+            .location
+            .and_then(|at| diagnostics.sources.position(at));
+        ReloadDiagnostic {
+            file: at.map(|at| at.path.to_owned()),
+            line: at.map(|at| at.line),
+            column: at.map(|at| at.column),
+            message: item.message,
+            help: item.help,
+        }
+    });
+    items.collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! From a request to its answer: the host check, the table of paths, the methods.
 
-use http::header::ALLOW;
+use std::net::IpAddr;
+
+use http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Body;
 
@@ -9,6 +11,7 @@ use super::host::{self, HostCheck};
 use super::respond::{self, Reply};
 use super::state::AdminState;
 use super::{api, control, health, metrics, summary};
+use crate::report::ConnectionId;
 
 /// What is served.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,7 @@ enum Endpoint {
 /// What is only looked at.
 #[derive(Clone, Copy, Debug)]
 enum Page {
+    Handshake(ConnectionId),
     Handshakes,
     Healthz,
     Metrics,
@@ -34,6 +38,7 @@ enum Command {
     KeyLog,
     LogLevel,
     Reload,
+    WhatIf,
 }
 
 /// Answers `request`. Only commands have a body that is read.
@@ -42,25 +47,22 @@ where
     B: Body,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
-    if let Access::ReadOnly { bound } = access {
-        match host::check(&request, bound) {
-            HostCheck::Ours => {}
-            HostCheck::Foreign => {
-                return respond::problem(
-                    StatusCode::MISDIRECTED_REQUEST,
-                    "this host name is not the admin listener's; use its address or localhost",
-                );
-            }
-            HostCheck::Invalid => {
-                return respond::problem(StatusCode::BAD_REQUEST, "one valid Host field is needed");
-            }
-        }
+    if let Access::ReadOnly { local } = access
+        && let Some(refused) = refuse(state, local, &request)
+    {
+        return refused;
     }
-    let Some(endpoint) = Endpoint::find(request.uri().path()) else {
+    let endpoint = Endpoint::find(request.uri().path());
+    if access == Access::Health && !endpoint.is_some_and(Endpoint::is_health) {
+        let text = "there are: /healthz /metrics /readyz";
+        return respond::problem(StatusCode::NOT_FOUND, text);
+    }
+    let Some(endpoint) = endpoint else {
         return respond::problem(
             StatusCode::NOT_FOUND,
-            "there are: /api/handshakes /api/summary /healthz /metrics /readyz, and on the unix \
-             socket /api/drain /api/key-log /api/log-level /api/reload",
+            "there are: /api/handshakes /api/handshakes/ID /api/summary /healthz /metrics /readyz, and on the unix \
+             socket /api/drain /api/key-log /api/log-level /api/reload \
+             /api/what-if",
         );
     };
     let method = request.method().clone();
@@ -75,26 +77,73 @@ where
         return reply;
     }
     match (endpoint, access) {
-        (Endpoint::Page(page), _) => page.show(state, request.uri().query().unwrap_or_default()),
-        (Endpoint::Command(_), Access::ReadOnly { .. }) => control::forbidden(state),
+        (Endpoint::Page(page), _) => page.show(state, &request),
+        (Endpoint::Command(_), Access::Health | Access::ReadOnly { .. }) => {
+            control::forbidden(state)
+        }
         (Endpoint::Command(command), Access::Full { uid }) => match command {
             Command::Drain => control::drain(state, uid).await,
             Command::KeyLog if method == Method::DELETE => control::stop_key_log(state, uid).await,
             Command::KeyLog => control::start_key_log(state, uid, request.into_body()).await,
             Command::LogLevel => control::log_level(state, uid, request.into_body()).await,
             Command::Reload => control::reload(state, uid).await,
+            Command::WhatIf => control::what_if(state, request.into_body()).await,
         },
     }
 }
 
+/// Why a request over TCP is not answered: it was meant for another host, or has no token.
+fn refuse<B>(state: &AdminState, local: IpAddr, request: &Request<B>) -> Option<Reply> {
+    match host::check(request, local) {
+        HostCheck::Ours => {}
+        HostCheck::Foreign => {
+            return Some(respond::problem(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this host name is not the admin listener's; use its address or localhost",
+            ));
+        }
+        HostCheck::Invalid => {
+            let text = "one valid Host field is needed";
+            return Some(respond::problem(StatusCode::BAD_REQUEST, text));
+        }
+    }
+    let token = state.status.token()?;
+    let mut fields = request.headers().get_all(AUTHORIZATION).iter();
+    let shown = match (fields.next(), fields.next()) {
+        (Some(field), None) => field.as_bytes(),
+        _ => b"",
+    };
+    if token.is_shown_by(shown) {
+        return None;
+    }
+    state.telemetry.metrics.admin_unauthorized();
+    let text = "the token of admin.token_file is needed: Authorization: Bearer TOKEN";
+    let mut reply = respond::problem(StatusCode::UNAUTHORIZED, text);
+    let headers = reply.headers_mut();
+    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    Some(reply)
+}
+
 impl Endpoint {
+    /// Whether the health listener has it.
+    const fn is_health(self) -> bool {
+        matches!(
+            self,
+            Self::Page(Page::Healthz | Page::Metrics | Page::Readyz)
+        )
+    }
+
     fn find(path: &str) -> Option<Self> {
+        if let Some(id) = path.strip_prefix("/api/handshakes/") {
+            return Some(Self::Page(Page::Handshake(id.parse().ok()?)));
+        }
         Some(match path {
             "/api/drain" => Self::Command(Command::Drain),
             "/api/handshakes" => Self::Page(Page::Handshakes),
             "/api/key-log" => Self::Command(Command::KeyLog),
             "/api/log-level" => Self::Command(Command::LogLevel),
             "/api/reload" => Self::Command(Command::Reload),
+            "/api/what-if" => Self::Command(Command::WhatIf),
             "/api/summary" => Self::Page(Page::Summary),
             "/healthz" => Self::Page(Page::Healthz),
             "/metrics" => Self::Page(Page::Metrics),
@@ -106,7 +155,7 @@ impl Endpoint {
     const fn methods(self) -> &'static [Method] {
         match self {
             Self::Page(_) => &[Method::GET, Method::HEAD],
-            Self::Command(Command::Drain | Command::Reload) => &[Method::POST],
+            Self::Command(Command::Drain | Command::Reload | Command::WhatIf) => &[Method::POST],
             Self::Command(Command::KeyLog) => &[Method::POST, Method::DELETE],
             Self::Command(Command::LogLevel) => &[Method::PUT],
         }
@@ -114,11 +163,13 @@ impl Endpoint {
 }
 
 impl Page {
-    fn show(self, state: &AdminState, query: &str) -> Reply {
+    fn show<B>(self, state: &AdminState, request: &Request<B>) -> Reply {
+        let query = request.uri().query().unwrap_or_default();
         match self {
+            Self::Handshake(id) => api::handshake(&state.telemetry.ring, id),
             Self::Handshakes => api::handshakes(&state.telemetry.ring, query),
             Self::Healthz => health::healthz(),
-            Self::Metrics => metrics::metrics(&state.telemetry.metrics),
+            Self::Metrics => metrics::metrics(&state.telemetry.metrics, request.headers()),
             Self::Readyz => health::readyz(&state.readiness),
             Self::Summary => summary::summary(state),
         }

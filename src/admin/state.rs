@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::command::Command;
 use super::health::Readiness;
 use super::status::DaemonStatus;
+use crate::snapshot::SnapshotStore;
 use crate::telemetry::Telemetry;
 use crate::tls::KeyLog;
 
@@ -19,10 +20,13 @@ pub struct AdminState {
     pub(super) readiness: Readiness,
     pub(super) status: Arc<DaemonStatus>,
     pub(super) key_log: Arc<KeyLog>,
+    pub(super) snapshots: Arc<SnapshotStore>,
     pub(super) commands: mpsc::Sender<Command>,
     /// Where the unix socket is, for those who try elsewhere.
     pub(super) socket: Option<PathBuf>,
     pub(super) started: Instant,
+    /// One forecast at a time.
+    pub(super) forecasts: Arc<Semaphore>,
 }
 
 impl AdminState {
@@ -33,6 +37,7 @@ impl AdminState {
         readiness: Readiness,
         status: Arc<DaemonStatus>,
         key_log: Arc<KeyLog>,
+        snapshots: Arc<SnapshotStore>,
         commands: mpsc::Sender<Command>,
         socket: Option<PathBuf>,
     ) -> Self {
@@ -41,9 +46,11 @@ impl AdminState {
             readiness,
             status,
             key_log,
+            snapshots,
             commands,
             socket,
             started: Instant::now(),
+            forecasts: Arc::new(Semaphore::new(1)),
         }
     }
 }

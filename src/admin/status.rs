@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::reload_report::ReloadReport;
 use super::summary::{DrainStage, DrainSummary, seconds};
+use crate::bearer::BearerToken;
 use crate::drain::Drain;
 
 /// The names of listeners and where they listen.
@@ -19,6 +20,7 @@ pub struct DaemonStatus {
     reload: ArcSwapOption<ReloadReport>,
     listeners: ArcSwap<Listening>,
     shutdown: ArcSwapOption<Shutdown>,
+    token: ArcSwapOption<BearerToken>,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,16 @@ impl DaemonStatus {
             accepts_until,
             closes_at: accepts_until + timeout,
         })));
+    }
+
+    /// Requests over TCP to the admin listener have to show this from now on. Nothing takes it
+    /// back: the address may be a public one.
+    pub fn admin_token(&self, token: Arc<BearerToken>) {
+        self.token.store(Some(token));
+    }
+
+    pub(super) fn token(&self) -> Option<Arc<BearerToken>> {
+        self.token.load_full()
     }
 
     pub(super) fn last_reload(&self) -> Option<ReloadReport> {

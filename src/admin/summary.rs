@@ -11,7 +11,8 @@ use super::moment;
 use super::reload_report::ReloadReport;
 use super::respond::{self, Reply};
 use super::state::AdminState;
-use crate::telemetry::Totals;
+use super::window::WindowSummary;
+use crate::telemetry::{RingUsage, Totals};
 use crate::tls::KeyLogStatus;
 
 /// The answer to `GET /api/summary`.
@@ -39,6 +40,21 @@ pub struct Summary {
     pub drain: Option<DrainSummary>,
     /// The running key log.
     pub key_log: Option<KeyLogSummary>,
+    /// What is kept for `GET /api/handshakes`.
+    pub ring: RingSummary,
+    /// The last 10 s, minute and quarter of an hour.
+    pub windows: Vec<WindowSummary>,
+}
+
+/// The handshakes that are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingSummary {
+    /// How many; one that is both recent and among the slowest counts twice.
+    pub handshakes: usize,
+    /// An estimate of their memory.
+    pub bytes: usize,
+    /// Its bound.
+    pub max_bytes: usize,
 }
 
 /// Handshakes by how they ended.
@@ -134,6 +150,13 @@ pub(super) fn summary(state: &AdminState) -> Reply {
         last_reload: state.status.last_reload(),
         drain: state.status.drain(),
         key_log: state.key_log.status().map(KeyLogSummary::from),
+        ring: RingSummary::from(state.telemetry.ring.usage()),
+        windows: state
+            .telemetry
+            .windows()
+            .iter()
+            .map(WindowSummary::from)
+            .collect(),
     };
     respond::json(StatusCode::OK, &summary)
 }
@@ -141,6 +164,16 @@ pub(super) fn summary(state: &AdminState) -> Reply {
 /// Milliseconds are enough for people.
 pub(super) fn seconds(time: Duration) -> f64 {
     Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).as_secs_f64()
+}
+
+impl From<RingUsage> for RingSummary {
+    fn from(usage: RingUsage) -> Self {
+        Self {
+            handshakes: usage.handshakes,
+            bytes: usage.bytes,
+            max_bytes: usage.max_bytes,
+        }
+    }
 }
 
 impl From<KeyLogStatus> for KeyLogSummary {

@@ -7,8 +7,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::model::{
-    Alpn, Budget, FalseStartMode, HandshakeEvents, Limits, Log, LogFormat, LogLevel, LogTarget,
-    Pool, SniAction, Timeouts, UpstreamTimeouts,
+    AccessFormat, Alpn, Budget, ClientIp, FalseStartMode, HandshakeEvents, HandshakeLog, Limits,
+    Log, LogFormat, LogLevel, LogTarget, Metrics, PerSni, Pool, SniAction, Timeouts,
+    UpstreamTimeouts,
 };
 use super::names::Preset;
 
@@ -119,8 +120,25 @@ pub const LOG: Log = Log {
     level: LogLevel::Info,
     format: LogFormat::Auto,
     target: LogTarget::Stderr,
-    access: true,
-    handshake_events: HandshakeEvents::Failures,
+    access: Some(AccessFormat::Json),
+    handshake: HandshakeLog {
+        events: HandshakeEvents::Failures,
+        sample: WHOLE_SAMPLE / 100,
+        client_ip: ClientIp::Full,
+        failures_per_second: Some(100),
+    },
+};
+
+/// A sample of everything, in millionths.
+pub const WHOLE_SAMPLE: u32 = 1_000_000;
+
+/// Bounds of `log.handshake.failures_per_second` where it is not unlimited.
+pub(super) const FAILURES_PER_SECOND_RANGE: RangeInclusive<u64> = 1..=1_000_000;
+
+/// `[metrics]`
+pub const METRICS: Metrics = Metrics {
+    per_sni: PerSni::Configured,
+    exemplars: true,
 };
 
 /// The largest file that is read as configuration, in bytes.

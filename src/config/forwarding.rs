@@ -74,9 +74,6 @@ impl ForwardingHeader {
     pub(super) const DEFAULT: [Self; 3] = [Self::For, Self::Proto, Self::Host];
 }
 
-/// Keys that are planned.
-const LATER: &[&str] = &["server_timing"];
-
 /// Reads `[forwarding]`.
 pub(super) fn forwarding(mut table: Table<'_>) -> Forwarding {
     let default = Forwarding::default();
@@ -93,9 +90,12 @@ pub(super) fn forwarding(mut table: Table<'_>) -> Forwarding {
             .value("tls_headers")
             .and_then(|value| value.list("a list such as [\"verify\", \"subject\"]"))
             .map_or(default.tls_headers, |it| names(it, TlsHeader::NAMES)),
+        server_timing: table
+            .value("server_timing")
+            .and_then(|value| value.boolean())
+            .unwrap_or(default.server_timing),
         connection_id: default.connection_id,
     };
-    table.later(LATER);
     table.finish();
     forwarding
 }

@@ -46,8 +46,12 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// `[log]`
     pub log: Log,
+    /// `[metrics]`
+    pub metrics: Metrics,
     /// `[admin]`
     pub admin: Admin,
+    /// `[health]`
+    pub health: Health,
 }
 
 macro_rules! index {
@@ -526,6 +530,9 @@ pub struct Forwarding {
     /// `tls_headers`, default none: what requests over TLS carry. Inbound copies are always
     /// removed.
     pub tls_headers: Vec<TlsHeader>,
+    /// `server_timing`, default false: whether a connection's first response has `Server-Timing`
+    /// with the times of the handshake.
+    pub server_timing: bool,
 }
 
 impl Default for Forwarding {
@@ -535,6 +542,7 @@ impl Default for Forwarding {
             headers: ForwardingHeader::DEFAULT.to_vec(),
             connection_id: false,
             tls_headers: Vec::new(),
+            server_timing: false,
         }
     }
 }
@@ -557,10 +565,34 @@ pub struct Log {
     pub format: LogFormat,
     /// `target`, default [`LogTarget::Stderr`]
     pub target: LogTarget,
-    /// `access.enabled`, default true
-    pub access: bool,
-    /// `handshake.events`, default [`HandshakeEvents::Failures`]
-    pub handshake_events: HandshakeEvents,
+    /// `access`, default [`AccessFormat::Json`]; `None`: `enabled = false`.
+    pub access: Option<AccessFormat>,
+    /// `handshake`
+    pub handshake: HandshakeLog,
+}
+
+/// `handshake` of `[log]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeLog {
+    /// `events`, default [`HandshakeEvents::Failures`]
+    pub events: HandshakeEvents,
+    /// `sample`, in millionths, default 0.01: the share of complete handshakes that make an event
+    /// where all do. Failed ones are never left out by it.
+    pub sample: u32,
+    /// `client_ip`, default [`ClientIp::Full`]
+    pub client_ip: ClientIp,
+    /// `failures_per_second`, default 100, of each class; `None` is unlimited. Past it: counted in
+    /// `log_events_dropped_total`.
+    pub failures_per_second: Option<u32>,
+}
+
+/// How much of a client's address the log tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientIp {
+    /// `full`
+    Full,
+    /// `truncate`: the network, of 24 bits with IPv4 and 48 with IPv6, and no port.
+    Truncate,
 }
 
 /// `level` of the log
@@ -623,6 +655,15 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
+/// `access.format` of the log
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// `json`: an object, or a sentence where the log is for people.
+    Json,
+    /// `combined`: Apache's combined log format, whatever the log's format is.
+    Combined,
+}
+
 /// Which handshakes make an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeEvents {
@@ -634,16 +675,53 @@ pub enum HandshakeEvents {
     Off,
 }
 
+/// `[metrics]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// `per_sni`, default [`PerSni::Configured`]
+    pub per_sni: PerSni,
+    /// `exemplars`, default true: whether OpenMetrics text names a connection for each bucket of
+    /// the handshake durations.
+    pub exemplars: bool,
+}
+
+/// Which server names are values of the label `server_name`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PerSni {
+    /// `configured`: those in the configuration; any other is `other`.
+    Configured,
+    /// `off`: none; every name is `other`.
+    Off,
+}
+
 /// `[admin]`
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Admin {
-    /// `address`; `None` (the default): off. Loopback only until tokens exist.
+    /// `address`; `None` (the default): off. Loopback only without `token_file`.
     pub address: Option<AdminAddress>,
+    /// `token_file`; `None` (the default): whoever reaches `address` may look.
+    pub token_file: Option<TokenFile>,
     /// `socket`; `None` (the default): off.
     pub socket: Option<PathBuf>,
 }
 
-/// Where the admin listener listens.
+/// A file with a bearer token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Where it is given.
+    pub location: Location,
+}
+
+/// `[health]`
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Health {
+    /// `address`; `None` (the default): off.
+    pub address: Option<AdminAddress>,
+}
+
+/// Where the admin or the health listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminAddress {
     /// The address and port.

@@ -184,7 +184,7 @@ fn agreement(policy: &Policy, table: &Table<'_>, given: [Option<Value<'_>>; 3]) 
 
 /// A list whose elements `read` understands, without repetition and not empty. `None` when
 /// anything was refused.
-fn set<'t, T: PartialEq>(
+pub(super) fn set<'t, T: PartialEq>(
     value: Value<'t>,
     expected: &str,
     read: impl Fn(Value<'t>) -> Option<T>,
@@ -219,7 +219,7 @@ fn distinct<'t, T: PartialEq>(
     whole.then_some(found)
 }
 
-fn version(value: Value<'_>) -> Option<ProtocolVersion> {
+pub(super) fn version(value: Value<'_>) -> Option<ProtocolVersion> {
     let text = value.text("a version such as \"1.3\"")?;
     let versions = ProtocolVersion::ALL;
     let found = versions.iter().find(|it| it.name() == text.text).copied();
@@ -236,7 +236,7 @@ fn version(value: Value<'_>) -> Option<ProtocolVersion> {
     found
 }
 
-fn cipher_suite(value: Value<'_>) -> Option<&'static CipherSuite> {
+pub(super) fn cipher_suite(value: Value<'_>) -> Option<&'static CipherSuite> {
     let text = value.text("the name of a cipher suite")?;
     let found = CipherSuite::by_name(text.text);
     if found.is_none() {
@@ -254,7 +254,7 @@ fn cipher_suite(value: Value<'_>) -> Option<&'static CipherSuite> {
     found
 }
 
-fn group(value: Value<'_>) -> Option<&'static Group> {
+pub(super) fn group(value: Value<'_>) -> Option<&'static Group> {
     let text = value.text("the name of a group")?;
     let found = Group::by_name(text.text);
     if found.is_none() {
@@ -267,7 +267,7 @@ fn group(value: Value<'_>) -> Option<&'static Group> {
     found
 }
 
-fn alpn(value: Value<'_>) -> Option<Vec<Alpn>> {
+pub(super) fn alpn(value: Value<'_>) -> Option<Vec<Alpn>> {
     let elements = value.list("a list such as [\"h2\", \"http/1.1\"]")?;
     distinct(elements, |element| {
         element.choice(&[("h2", Alpn::H2), ("http/1.1", Alpn::Http11)], &["h3"])

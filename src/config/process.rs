@@ -1,4 +1,4 @@
-//! The tables about the process: `[runtime]`, `[shutdown]`, `[log]`, `[admin]`.
+//! The tables about the process: `[runtime]`, `[shutdown]`, `[log]`, `[metrics]`, `[admin]`, `[health]`.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,8 @@ use super::addresses::{self, AN_ADDRESS};
 use super::defaults;
 use super::diagnostic::Diagnostic;
 use super::model::{
-    Admin, AdminAddress, Config, HandshakeEvents, Log, LogFormat, LogLevel, LogTarget, Runtime,
-    Shutdown,
+    AccessFormat, Admin, AdminAddress, ClientIp, Config, HandshakeEvents, HandshakeLog, Health,
+    Log, LogFormat, LogLevel, LogTarget, Metrics, PerSni, Runtime, Shutdown, TokenFile,
 };
 use super::table::Table;
 use super::value::Value;
@@ -70,18 +70,41 @@ pub(super) fn log(mut table: Table<'_>) -> Log {
         .and_then(log_target)
         .unwrap_or(default.target);
 
-    let mut access = table.table("access");
-    let enabled = access
-        .value("enabled")
-        .and_then(|value| value.boolean())
-        .unwrap_or(default.access);
-    access.later(&["format"]);
-    access.finish();
+    let access = access_log(table.table("access"));
+    let handshake = handshake_log(table.table("handshake"));
+    table.finish();
+    Log {
+        level,
+        format,
+        target,
+        access,
+        handshake,
+    }
+}
 
-    let mut handshake = table.table("handshake");
-    let handshake_events = handshake.choice(
+fn access_log(mut table: Table<'_>) -> Option<AccessFormat> {
+    let enabled = table.value("enabled").and_then(|value| value.boolean());
+    let format = table.choice(
+        "format",
+        AccessFormat::Json,
+        &[
+            ("json", AccessFormat::Json),
+            ("combined", AccessFormat::Combined),
+        ],
+        &[],
+    );
+    table.finish();
+    match enabled {
+        Some(enabled) => enabled.then_some(format),
+        None => defaults::LOG.access.and(Some(format)),
+    }
+}
+
+fn handshake_log(mut table: Table<'_>) -> HandshakeLog {
+    let default = defaults::LOG.handshake;
+    let events = table.choice(
         "events",
-        default.handshake_events,
+        default.events,
         &[
             ("all", HandshakeEvents::All),
             ("failures", HandshakeEvents::Failures),
@@ -89,16 +112,29 @@ pub(super) fn log(mut table: Table<'_>) -> Log {
         ],
         &[],
     );
-    handshake.later(&["sample", "client_ip"]);
-    handshake.finish();
-
+    let sample = table
+        .value("sample")
+        .and_then(|value| value.millionths())
+        .unwrap_or(default.sample);
+    let client_ip = table.choice(
+        "client_ip",
+        default.client_ip,
+        &[("full", ClientIp::Full), ("truncate", ClientIp::Truncate)],
+        &[],
+    );
+    let failures_per_second = match table.value("failures_per_second") {
+        None => default.failures_per_second,
+        Some(value) if value.raw.as_str() == Some("unlimited") => None,
+        Some(value) => value
+            .integer(&defaults::FAILURES_PER_SECOND_RANGE)
+            .and_then(|number| u32::try_from(number).ok()),
+    };
     table.finish();
-    Log {
-        level,
-        format,
-        target,
-        access: enabled,
-        handshake_events,
+    HandshakeLog {
+        events,
+        sample,
+        client_ip,
+        failures_per_second,
     }
 }
 
@@ -119,13 +155,49 @@ fn log_target(value: Value<'_>) -> Option<LogTarget> {
     text.path().map(LogTarget::File)
 }
 
+/// Reads `[metrics]`.
+pub(super) fn metrics(mut table: Table<'_>) -> Metrics {
+    let default = defaults::METRICS;
+    let per_sni = table.choice(
+        "per_sni",
+        default.per_sni,
+        &[("configured", PerSni::Configured), ("off", PerSni::Off)],
+        &[],
+    );
+    let exemplars = table
+        .value("exemplars")
+        .and_then(|value| value.boolean())
+        .unwrap_or(default.exemplars);
+    table.finish();
+    Metrics { per_sni, exemplars }
+}
+
 /// Reads `[admin]`.
 pub(super) fn admin(mut table: Table<'_>) -> Admin {
-    let address = table.value("address").and_then(admin_address);
+    let token_file = table.value("token_file").and_then(|value| {
+        Some(TokenFile {
+            path: value.path()?,
+            location: value.location,
+        })
+    });
+    let protected = table.has("token_file");
+    let address = table
+        .value("address")
+        .and_then(|value| admin_address(value, protected));
     let socket = admin_socket(&mut table);
-    table.later(&["token_file"]);
     table.finish();
-    Admin { address, socket }
+    Admin {
+        address,
+        token_file,
+        socket,
+    }
+}
+
+/// Reads `[health]`.
+pub(super) fn health(mut table: Table<'_>) -> Health {
+    let address = table.value("address").and_then(address);
+    table.finish();
+    Health { address }
 }
 
 /// Reads `socket` of `[admin]`.
@@ -144,20 +216,28 @@ pub(super) fn admin_socket(table: &mut Table<'_>) -> Option<PathBuf> {
     Some(path)
 }
 
-fn admin_address(value: Value<'_>) -> Option<AdminAddress> {
-    let text = value.text(AN_ADDRESS)?;
-    let address = text.read(addresses::listen_address)?;
-    if !Config::is_private_admin(address.ip()) {
+fn admin_address(value: Value<'_>, protected: bool) -> Option<AdminAddress> {
+    let found = address(value)?;
+    let address = found.address;
+    if !protected && !Config::is_private_admin(address.ip()) {
         let message = format!(
-            "the admin interface cannot listen on {address}: it has no authentication yet, and \
-             would show every connection to whoever reaches it"
+            "the admin interface cannot listen on {address} without `token_file`: it would show \
+             every connection to whoever reaches it"
         );
-        let help = format!("write \"127.0.0.1:{}\"", address.port());
-        text.refuse(Diagnostic::new(message).help(help));
+        let help = format!(
+            "write \"127.0.0.1:{}\", or add token_file; [health] can serve the metrics alone",
+            address.port()
+        );
+        value.refuse(Diagnostic::new(message).help(help));
         return None;
     }
+    Some(found)
+}
+
+fn address(value: Value<'_>) -> Option<AdminAddress> {
+    let text = value.text(AN_ADDRESS)?;
     Some(AdminAddress {
-        address,
+        address: text.read(addresses::listen_address)?,
         location: value.location,
     })
 }

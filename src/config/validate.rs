@@ -17,7 +17,7 @@ use super::table::Table;
 use super::upstreams::Upstreams;
 
 /// Tables and keys of the whole file that are planned.
-const LATER: &[&str] = &["metrics", "health"];
+const LATER: &[&str] = &[];
 
 /// Reads the whole file. Whatever is wrong is pushed into `reading`, and the result is worth
 /// something only when nothing was.
@@ -47,23 +47,35 @@ pub(super) fn config<'t>(
         forwarding: forwarding::forwarding(root.table("forwarding")),
         shutdown: process::shutdown(root.table("shutdown")),
         log: process::log(root.table("log")),
+        metrics: process::metrics(root.table("metrics")),
         admin: process::admin(root.table("admin")),
+        health: process::health(root.table("health")),
     };
     root.later(LATER);
     root.finish();
-    admin_address_is_free(&config, reading);
+    own_addresses_are_free(&config, reading);
     config
 }
 
-fn admin_address_is_free(config: &Config, reading: &Reading<'_>) {
-    let Some(admin) = &config.admin.address else {
-        return;
-    };
-    let same =
-        |listener: &&Listener| listener.address == admin.address && admin.address.port() != 0;
-    if let Some(listener) = config.listeners.iter().find(same) {
-        let place = reading.place(listener.location, admin.location);
-        let diagnostic = Diagnostic::at(admin.location, "a listener has this address already");
-        reading.refuse(diagnostic.help(format!("the listener is in {place}")));
+/// The admin and the health listener have addresses that nothing else has.
+fn own_addresses_are_free(config: &Config, reading: &Reading<'_>) {
+    let admin = config.admin.address.as_ref();
+    let health = config.health.address.as_ref();
+    for own in [admin, health].into_iter().flatten() {
+        let same =
+            |listener: &&Listener| listener.address == own.address && own.address.port() != 0;
+        if let Some(listener) = config.listeners.iter().find(same) {
+            let place = reading.place(listener.location, own.location);
+            let diagnostic = Diagnostic::at(own.location, "a listener has this address already");
+            reading.refuse(diagnostic.help(format!("the listener is in {place}")));
+        }
+    }
+    if let (Some(admin), Some(health)) = (admin, health)
+        && admin.address == health.address
+        && health.address.port() != 0
+    {
+        let message = "the admin interface has this address already";
+        let help = "it serves health and metrics too";
+        reading.refuse(Diagnostic::at(health.location, message).help(help));
     }
 }

@@ -93,6 +93,36 @@ impl<'t> Value<'t> {
         number
     }
 
+    /// A share from 0 to 1, in millionths.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and a million"
+    )]
+    pub(super) fn millionths(&self) -> Option<u32> {
+        let written = match self.raw {
+            DeValue::Float(float) => float.as_str(),
+            DeValue::Integer(integer) => integer.as_str(),
+            _ => {
+                self.mismatch("a share such as 0.01", None);
+                return None;
+            }
+        };
+        let share: Option<f64> = written.replace('_', "").parse().ok();
+        let millionths = share.map(|share| (share, share * 1e6));
+        // Less than a millionth would be nothing, which is not what was meant.
+        let possible = |share: f64| share == 0.0 || (1e-6..=1.0).contains(&share);
+        match millionths {
+            Some((share, millionths)) if possible(share) => Some(millionths.round() as u32),
+            _ => {
+                self.refuse(Diagnostic::new(format!(
+                    "expected a share from 0.000001 to 1, or 0, found {written}"
+                )));
+                None
+            }
+        }
+    }
+
     /// A duration in `range`.
     pub(super) fn duration(&self, range: &RangeInclusive<Duration>) -> Option<Duration> {
         let text = match self.raw {

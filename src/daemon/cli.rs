@@ -1,15 +1,18 @@
 //! The command line.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
 use super::ask_key_log::{self, KeyLogArgs};
+use super::ask_what_if::{self, WhatIfArgs};
 use super::exit::Exit;
-use super::socket_client::SocketArgs;
+use super::probe::{self, ProbeArgs};
+use super::socket_client::{SocketArgs, ViewArgs};
 use super::ticket_key::{self, TicketKeyCommand};
-use super::{ask_reload, check, dev, run, status};
+use super::{ask_reload, check, dev, explain, run, status, top};
 
 /// A TLS-terminating reverse proxy that shows you the handshake.
 #[derive(Debug, Parser)]
@@ -56,6 +59,10 @@ enum Command {
         #[arg(long, value_name = "ADDR")]
         admin: Option<SocketAddr>,
     },
+    /// Make a handshake with a server and show it step by step.
+    ///
+    /// Exits with 0 when it succeeds, with 1 when it fails.
+    Probe(ProbeArgs),
     /// Make and rotate ticket keys that several machines share.
     #[command(subcommand)]
     TicketKey(TicketKeyCommand),
@@ -77,6 +84,16 @@ enum Command {
         #[arg(long, conflicts_with = "json")]
         ready: bool,
     },
+    /// Watch what the running daemon does: rates, durations, phases, failures, resumption.
+    ///
+    /// Refreshed every second until Ctrl-C, in 80 columns.
+    Top {
+        #[command(flatten)]
+        view: ViewArgs,
+        /// Print it once, for pipes.
+        #[arg(long)]
+        once: bool,
+    },
     /// Write the session secrets of some clients to a file, for a time.
     ///
     /// For Wireshark and its like: whoever has the file can read what these clients send. Only
@@ -86,6 +103,23 @@ enum Command {
         socket: SocketArgs,
         #[command(flatten)]
         key_log: KeyLogArgs,
+    },
+    /// Explain a failure class: what it means, usual causes, how to confirm and to fix it.
+    ///
+    /// Without a class, list them all.
+    Explain {
+        /// The class, as in metrics and events.
+        class: Option<String>,
+    },
+    /// Tell which clients a change of tls policies would turn away.
+    ///
+    /// The running daemon keeps a ClientHello of each kind of client that came, and answers them in
+    /// memory as the changed policies would. Nothing is changed.
+    WhatIf {
+        #[command(flatten)]
+        socket: SocketArgs,
+        #[command(flatten)]
+        change: WhatIfArgs,
     },
     /// Print the version.
     Version,
@@ -113,6 +147,7 @@ pub fn main() -> Exit {
         Command::Run { config } => run::run(&config),
         Command::Check { config, no_files } => check::check(&config, no_files),
         Command::Dev { to, listen, admin } => dev::dev(to, listen, admin),
+        Command::Probe(args) => probe::probe(&args),
         Command::TicketKey(command) => ticket_key::ticket_key(&command),
         Command::Reload { socket } => ask_reload::ask_reload(&socket),
         Command::Status {
@@ -120,7 +155,10 @@ pub fn main() -> Exit {
             json,
             ready,
         } => status::status(&socket, json, ready),
+        Command::Top { view, once } => top::top(&view, once),
         Command::KeyLog { socket, key_log } => ask_key_log::ask_key_log(&socket, &key_log),
+        Command::Explain { class } => explain::explain(class.as_deref()),
+        Command::WhatIf { socket, change } => ask_what_if::ask_what_if(&socket, &change),
         Command::Version => {
             say(&format!("handfast {}", env!("CARGO_PKG_VERSION")));
             Exit::Ok
@@ -128,16 +166,15 @@ pub fn main() -> Exit {
     }
 }
 
-/// A line on standard output, for commands whose product it is.
-#[expect(clippy::print_stdout, reason = "the product of a command, not a log")]
+/// A line on standard output, for commands whose product it is. A reader that has seen enough (a
+/// closed pipe) is no fault.
 pub(super) fn say(line: &str) {
-    println!("{line}");
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// A line on standard error, before there is a log.
-#[expect(clippy::print_stderr, reason = "before there is a log")]
 pub(super) fn complain(line: &str) {
-    eprintln!("{line}");
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 #[cfg(test)]

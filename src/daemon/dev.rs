@@ -92,7 +92,7 @@ fn prepare(
          certificates = [\"dev\"]\n\n\
          [tls.dev]\nunknown_sni = \"default-certificate\"\n\n\
          [[routes]]\nupstream = \"http://{to}\"\n\n\
-         [log]\nhandshake = {{ events = \"all\" }}\n\n\
+         [log]\nhandshake = {{ events = \"all\", sample = 1.0 }}\n\n\
          [admin]\naddress = \"{admin}\"\n"
     );
     let mut loaded = config::parse_with(&text, Path::new("(handfast dev)"), &[certificate])?;

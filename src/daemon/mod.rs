@@ -2,6 +2,7 @@
 
 mod ask_key_log;
 mod ask_reload;
+mod ask_what_if;
 mod check;
 mod cli;
 mod control;
@@ -9,6 +10,8 @@ mod demo;
 mod descriptors;
 mod dev;
 mod exit;
+mod explain;
+mod probe;
 mod reload;
 mod reloader;
 mod run;
@@ -18,6 +21,8 @@ mod signals;
 mod socket_client;
 mod status;
 mod ticket_key;
+mod top;
+mod top_screen;
 mod upkeep;
 
 pub use cli::main;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use crate::admin::Listening;
+use crate::bearer::BearerToken;
 use crate::config::{self, Diagnostics, Loaded};
 use crate::drain::{self, Drain, DrainSender};
 use crate::server::{Acceptor, BindError, ServerContext, backlog, bind};
@@ -97,6 +98,11 @@ impl Listeners {
             (own.spec.name.clone(), address)
         });
         running.collect()
+    }
+
+    /// The token of the generation that serves.
+    pub(super) fn admin_token(&self) -> Option<Arc<BearerToken>> {
+        self.context.snapshot.load().admin_token().cloned()
     }
 
     /// Stops accepting.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::reload::{Listeners, ReloadError};
 use crate::admin::{DaemonStatus, ReloadReport};
-use crate::config::{Config, Diagnostics, Loaded};
+use crate::config::{AdminAddress, Config, Diagnostics, Loaded};
 use crate::telemetry::{Metrics, TelemetryGuard};
 
 /// What reloads need beside the listeners.
@@ -33,6 +33,9 @@ impl Reloader<'_> {
         let (report, next) = match applied {
             Ok(next) => {
                 warn_of_what_needs_a_restart(self.first, &next.config);
+                if let Some(token) = listeners.admin_token() {
+                    self.status.admin_token(token);
+                }
                 match self.log.reconfigure(&next.config.log) {
                     Ok(()) => tracing::info!("configuration reloaded"),
                     Err(error) => {
@@ -79,9 +82,15 @@ fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
     if old.runtime != new.runtime {
         warn("runtime.workers");
     }
-    let address = |config: &Config| config.admin.address.as_ref().map(|a| a.address);
-    if address(old) != address(new) {
+    let address = |spec: &Option<AdminAddress>| spec.as_ref().map(|spec| spec.address);
+    if address(&old.admin.address) != address(&new.admin.address) {
         warn("admin.address");
+    }
+    if old.admin.token_file.is_some() && new.admin.token_file.is_none() {
+        warn("admin.token_file");
+    }
+    if address(&old.health.address) != address(&new.health.address) {
+        warn("health.address");
     }
     if old.admin.socket != new.admin.socket {
         warn("admin.socket");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use super::cli::complain;
@@ -17,7 +18,7 @@ use super::reloader::{Reloader, chain};
 use super::runtime;
 use super::shutdown::{Draining, shutdown};
 use super::signals::{Request, Signals};
-use super::upkeep::upkeep;
+use super::upkeep::{tick, upkeep};
 use crate::admin::{AdminListener, AdminState, DaemonStatus, Readiness, bind_socket};
 use crate::config::{self, Loaded};
 use crate::server::{ServerContext, bind};
@@ -90,6 +91,10 @@ async fn serve(
         }
     };
     first.announce(&telemetry.metrics);
+    let status = Arc::new(DaemonStatus::default());
+    if let Some(token) = first.admin_token() {
+        status.admin_token(token.clone());
+    }
     descriptors::raise(loaded.config.limits.connections);
     let mut shutdown_spec = loaded.config.shutdown.clone();
     let snapshot = Arc::new(ArcSwap::from_pointee(first));
@@ -106,7 +111,6 @@ async fn serve(
     // The admin listeners serve until the very end: they show the drain.
     let (admin_drain, admin_drained) = drain::channel();
     let admin = &loaded.config.admin;
-    let status = Arc::new(DaemonStatus::default());
     let key_log = context.snapshot.load().key_log().clone();
     let mut control = Control::new(log, key_log.clone(), loaded.config.log.level);
     let state = Arc::new(AdminState::new(
@@ -114,15 +118,22 @@ async fn serve(
         readiness.clone(),
         status.clone(),
         key_log,
+        context.snapshot.clone(),
         control.sender(),
         admin.socket.clone(),
     ));
-    if let Some(spec) = &admin.address {
+    let health = &loaded.config.health;
+    let over_tcp: [(_, _, fn(TcpListener) -> _); 2] = [
+        ("admin", &admin.address, AdminListener::Tcp),
+        ("health", &health.address, AdminListener::Health),
+    ];
+    for (name, spec, kind) in over_tcp {
+        let Some(spec) = spec else { continue };
         match bind(spec.address, ADMIN_BACKLOG) {
             Ok(listener) => {
                 let address = listener.local_addr().unwrap_or(spec.address);
-                tracing::info!(listener = "admin", %address, "listening");
-                let listener = AdminListener::Tcp(listener);
+                tracing::info!(listener = name, %address, "listening");
+                let listener = kind(listener);
                 tokio::spawn(admin::serve(listener, state.clone(), admin_drained.clone()));
             }
             Err(error) => return failed(&error),
@@ -146,6 +157,7 @@ async fn serve(
     }
     status.listening(listeners.listening());
     tokio::spawn(upkeep(context.clone()));
+    tokio::spawn(tick(telemetry.clone()));
     readiness.ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     if let Err(error) = ready(&telemetry) {

@@ -1,6 +1,8 @@
 //! The other end of the admin socket: one request, one answer.
 
+use std::fs;
 use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,10 +27,32 @@ pub(super) struct SocketArgs {
     config: Option<PathBuf>,
 }
 
+/// How the daemon is found by who only looks.
+#[derive(Debug, Args)]
+pub(super) struct ViewArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// Ask the admin address instead of the socket.
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["socket", "config"])]
+    address: Option<SocketAddr>,
+    /// The file with the token of the admin address.
+    #[arg(long, value_name = "FILE", requires = "address")]
+    token_file: Option<PathBuf>,
+}
+
 /// A way to the daemon.
 #[derive(Debug)]
 pub(super) struct SocketClient {
     path: PathBuf,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// The unix socket at the path.
+    Unix,
+    /// The admin address, with its token.
+    Tcp(SocketAddr, Option<String>),
 }
 
 /// What the daemon answers.
@@ -54,7 +78,7 @@ pub(super) enum ClientError {
     },
     /// There is no daemon, or it has no socket there.
     #[error(
-        "nobody listens on {}: is the daemon running, and is `socket` in [admin] this path?",
+        "nobody listens on {}: is the daemon running, and is this what [admin] says?",
         .0.display()
     )]
     Nobody(PathBuf),
@@ -62,9 +86,9 @@ pub(super) enum ClientError {
     #[error("no permission to use {}: it is for the user that the daemon runs as, and for root", .0.display())]
     Denied(PathBuf),
     /// The connection failed.
-    #[error("the admin socket {} failed", path.display())]
+    #[error("the connection to {} failed", path.display())]
     Io {
-        /// Its path.
+        /// The path of the socket, or the address.
         path: PathBuf,
         /// What the operating system says.
         #[source]
@@ -77,6 +101,8 @@ pub(super) enum ClientError {
 
 /// For one read or write. A reload answers within 50 seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// For a connection to the admin address.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest answer.
 const MAX_ANSWER: u64 = 64 << 20;
 
@@ -92,7 +118,7 @@ impl SocketClient {
     /// The configuration that was named cannot be read.
     pub(super) fn find(args: &SocketArgs) -> Result<Self, ClientError> {
         if let Some(path) = &args.socket {
-            return Ok(Self { path: path.clone() });
+            return Ok(Self::unix(path.clone()));
         }
         let found = match &args.config {
             Some(file) => {
@@ -104,8 +130,35 @@ impl SocketClient {
             // Nobody named it, so it need not be there.
             None => config::find_admin_socket(Path::new(DEFAULT_CONFIG)).unwrap_or_default(),
         };
-        let path = found.unwrap_or_else(|| DEFAULT_SOCKET.into());
-        Ok(Self { path })
+        Ok(Self::unix(found.unwrap_or_else(|| DEFAULT_SOCKET.into())))
+    }
+
+    /// Finds the socket, or takes the address.
+    ///
+    /// # Errors
+    /// The configuration or the token cannot be read.
+    pub(super) fn view(args: &ViewArgs) -> Result<Self, ClientError> {
+        let Some(address) = args.address else {
+            return Self::find(&args.socket);
+        };
+        let token = args.token_file.as_ref().map(|path| {
+            fs::read_to_string(path).map_err(|source| ClientError::Config {
+                path: path.clone(),
+                source,
+            })
+        });
+        let token = token.transpose()?.map(|token| token.trim().to_owned());
+        Ok(Self {
+            path: address.to_string().into(),
+            way: Way::Tcp(address, token),
+        })
+    }
+
+    const fn unix(path: PathBuf) -> Self {
+        Self {
+            path,
+            way: Way::Unix,
+        }
     }
 
     /// Sends a request on a connection of its own.
@@ -137,19 +190,46 @@ impl SocketClient {
     }
 
     fn exchange(&self, method: &str, target: &str, body: &[u8]) -> io::Result<Vec<u8>> {
-        let mut stream = UnixStream::connect(&self.path)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        let head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(&[head.as_bytes(), body].concat())?;
-        let mut answer = Vec::new();
-        stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-        Ok(answer)
+        match &self.way {
+            Way::Unix => {
+                let stream = UnixStream::connect(&self.path)?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
+                talk(stream, "localhost", None, method, target, body)
+            }
+            Way::Tcp(address, token) => {
+                let stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
+                let host = address.to_string();
+                talk(stream, &host, token.as_deref(), method, target, body)
+            }
+        }
     }
+}
+
+/// One request on `stream`, and all that comes back.
+fn talk(
+    mut stream: impl Read + Write,
+    host: &str,
+    token: Option<&str>,
+    method: &str,
+    target: &str,
+    body: &[u8],
+) -> io::Result<Vec<u8>> {
+    let token = match token {
+        Some(token) => format!("Authorization: Bearer {token}\r\n"),
+        None => String::new(),
+    };
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{token}\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body].concat())?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
+    Ok(answer)
 }
 
 impl Answer {

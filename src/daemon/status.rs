@@ -128,7 +128,7 @@ fn text(summary: &Summary) -> String {
     clippy::cast_sign_loss,
     reason = "the cast saturates, and negative times do not come"
 )]
-fn uptime(seconds: f64) -> String {
+pub(super) fn uptime(seconds: f64) -> String {
     let seconds = seconds as u64;
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);

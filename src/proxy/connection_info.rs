@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use crate::report::{ConnectionId, HandshakeKind, Peer, ProtocolVersion};
+use crate::report::{ConnectionId, HandshakeKind, Peer, PhaseKind, Phases, ProtocolVersion};
 use crate::tls::TlsPolicy;
 
 /// One downstream connection, from accept to close.
@@ -44,6 +45,38 @@ pub struct TlsFacts {
     pub group: Option<&'static str>,
     /// Full or resumed.
     pub kind: Option<HandshakeKind>,
+    /// How long it took, from accept, in sum and by whose time it was.
+    pub times: HandshakeTimes,
     /// The certificate that the client showed, verified.
     pub client_certificate: Option<CertificateDer<'static>>,
+}
+
+/// How long a handshake took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandshakeTimes {
+    /// From accept to handshake complete.
+    pub total: Duration,
+    /// Of it, in queues of ours.
+    pub queue: Duration,
+    /// Of it, for the client and the network.
+    pub client: Duration,
+    /// Of it, computing.
+    pub cpu: Duration,
+}
+
+impl HandshakeTimes {
+    /// Those of a complete handshake.
+    #[must_use]
+    pub fn new(total: Duration, phases: &Phases) -> Self {
+        let of_kind = |kind: PhaseKind| {
+            let own = phases.iter().filter(|(phase, _)| phase.kind() == kind);
+            Duration::from_nanos(own.map(|(_, nanos)| nanos).sum())
+        };
+        Self {
+            total,
+            queue: of_kind(PhaseKind::Queue),
+            client: of_kind(PhaseKind::Client),
+            cpu: of_kind(PhaseKind::Cpu),
+        }
+    }
 }

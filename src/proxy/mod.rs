@@ -17,6 +17,7 @@ mod own_answer;
 mod path_rewrite;
 mod request_record;
 mod respond;
+mod server_timing;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -24,5 +25,5 @@ mod tls_fields;
 mod trailers;
 
 pub use body::ProxyBody;
-pub use connection_info::{ConnectionInfo, TlsFacts};
+pub use connection_info::{ConnectionInfo, HandshakeTimes, TlsFacts};
 pub use service::ProxyService;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::header::HOST;
+use http::header::{HOST, REFERER, USER_AGENT};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use super::connection_info::ConnectionInfo;
 use super::error::body_reason;
 use crate::config::{Config, Listener, RouteId, UpstreamId};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{AccessRecord, HttpProtocol, Telemetry};
+use crate::telemetry::{AccessRecord, AccessTls, ClientWords, HttpProtocol, Telemetry};
 use crate::upstream::{BodyError, Upload};
 
 /// The record of one request. It is told when it is dropped: by the body of the response, by the
@@ -21,6 +21,7 @@ use crate::upstream::{BodyError, Upload};
 #[derive(Debug)]
 pub(super) struct RequestRecord {
     connection: Arc<ConnectionInfo>,
+    turn: Turn,
     telemetry: Telemetry,
     snapshot: Arc<Snapshot>,
     time: SystemTime,
@@ -49,21 +50,40 @@ struct Asked {
     method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
+    /// Where the access log wants them.
+    referer: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+}
+
+/// Whether a request is the first of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    First,
+    Later,
 }
 
 impl RequestRecord {
     /// The record of an HTTP/1 request that is refused before its head is read to its end.
     pub(super) fn unread(
         connection: Arc<ConnectionInfo>,
+        turn: Turn,
         telemetry: Telemetry,
         snapshot: Arc<Snapshot>,
     ) -> Self {
-        Self::of(connection, telemetry, snapshot, HttpProtocol::Http11, None)
+        Self::of(
+            connection,
+            turn,
+            telemetry,
+            snapshot,
+            HttpProtocol::Http11,
+            None,
+        )
     }
 
     /// The record of a request whose head has just come.
     pub(super) fn new<B>(
         connection: Arc<ConnectionInfo>,
+        turn: Turn,
         telemetry: Telemetry,
         snapshot: Arc<Snapshot>,
         request: &Request<B>,
@@ -73,17 +93,25 @@ impl RequestRecord {
             Version::HTTP_11 => HttpProtocol::Http11,
             _ => HttpProtocol::Http10,
         };
-        // Cheap: all three share their bytes with the request.
+        // Cheap: all of them share their bytes with the request.
+        let words = telemetry.access.wants_client_words();
+        let word = |name| match words {
+            true => request.headers().get(name).cloned(),
+            false => None,
+        };
         let asked = Asked {
             method: request.method().clone(),
             uri: request.uri().clone(),
             host: request.headers().get(HOST).cloned(),
+            referer: word(REFERER),
+            user_agent: word(USER_AGENT),
         };
-        Self::of(connection, telemetry, snapshot, protocol, Some(asked))
+        Self::of(connection, turn, telemetry, snapshot, protocol, Some(asked))
     }
 
     fn of(
         connection: Arc<ConnectionInfo>,
+        turn: Turn,
         telemetry: Telemetry,
         snapshot: Arc<Snapshot>,
         protocol: HttpProtocol,
@@ -91,6 +119,7 @@ impl RequestRecord {
     ) -> Self {
         Self {
             connection,
+            turn,
             telemetry,
             snapshot,
             time: SystemTime::now(),
@@ -154,6 +183,7 @@ impl RequestRecord {
             .zip(self.server.clone())
             .map(|(upstream, server)| (&*upstream.name, server));
         let asked = self.asked.as_ref();
+        let tls = self.connection.tls.as_ref();
         self.telemetry.access.record(&AccessRecord {
             connection: self.connection.id,
             time: self.time,
@@ -171,6 +201,18 @@ impl RequestRecord {
                 .and_then(|id| config.routes.get(id.0))
                 .map(|route| &*route.name),
             upstream,
+            tls: tls.map(|tls| AccessTls {
+                version: tls.version,
+                cipher: tls.cipher,
+                kind: tls.kind,
+            }),
+            handshake: tls
+                .filter(|_| self.turn == Turn::First)
+                .map(|tls| tls.times.total),
+            client_words: ClientWords {
+                referer: asked.and_then(|asked| Some(asked.referer.as_ref()?.as_bytes())),
+                user_agent: asked.and_then(|asked| Some(asked.user_agent.as_ref()?.as_bytes())),
+            },
             bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
             bytes_out: self.bytes_out,
             duration,

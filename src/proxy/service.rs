@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::{Request, Response, StatusCode};
@@ -14,8 +15,9 @@ use super::connection_info::ConnectionInfo;
 use super::field_edits;
 use super::forward::{Answer, forward};
 use super::headers::ClientFields;
-use super::request_record::RequestRecord;
+use super::request_record::{RequestRecord, Turn};
 use super::respond::respond;
+use super::server_timing;
 use super::tls_fields::TlsFields;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Telemetry;
@@ -32,11 +34,22 @@ pub(super) struct Shared {
     pub(super) client: ClientFields,
     /// Made by the first request that needs them.
     tls: OnceLock<TlsFields>,
+    /// Whether a request has come.
+    asked: AtomicBool,
     snapshots: Arc<SnapshotStore>,
     telemetry: Telemetry,
 }
 
 impl Shared {
+    /// Takes a turn for a request that has just come.
+    fn turn(&self) -> Turn {
+        // Read first: the line is shared, and written once.
+        match self.asked.load(Ordering::Relaxed) || self.asked.swap(true, Ordering::Relaxed) {
+            true => Turn::Later,
+            false => Turn::First,
+        }
+    }
+
     /// What upstreams can be told about the TLS connection.
     pub(super) fn tls_fields(&self) -> &TlsFields {
         self.tls.get_or_init(|| TlsFields::new(&self.connection))
@@ -54,6 +67,7 @@ impl ProxyService {
         Self(Arc::new(Shared {
             client: ClientFields::new(&connection),
             tls: OnceLock::new(),
+            asked: AtomicBool::new(false),
             connection,
             snapshots,
             telemetry,
@@ -65,6 +79,7 @@ impl ProxyService {
         let shared = &self.0;
         let mut record = RequestRecord::unread(
             shared.connection.clone(),
+            shared.turn(),
             shared.telemetry.clone(),
             shared.snapshots.load_full(),
         );
@@ -89,8 +104,10 @@ async fn answer(
 ) -> Result<Response<ProxyBody>, Infallible> {
     let snapshot = shared.snapshots.load_full();
     // From here on the request is recorded, also when this future is dropped.
+    let turn = shared.turn();
     let mut record = RequestRecord::new(
         shared.connection.clone(),
+        turn,
         shared.telemetry.clone(),
         snapshot.clone(),
         &request,
@@ -120,6 +137,12 @@ async fn answer(
     };
     if let Some(route) = route {
         field_edits::apply(&route.response_fields, response.headers_mut());
+    }
+    if turn == Turn::First
+        && snapshot.config.forwarding.server_timing
+        && let Some(tls) = &shared.connection.tls
+    {
+        server_timing::add(tls, response.headers_mut());
     }
     Ok(response)
 }

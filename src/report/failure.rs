@@ -1,7 +1,9 @@
 //! The closed list of reasons a handshake fails, and who ended it.
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::details::FailureDetails;
 use super::phase::Phase;
 
 /// Why a handshake failed.
@@ -17,6 +19,74 @@ pub struct Failure {
     pub alert: Option<u8>,
     /// What happened, in words, for a person.
     pub diagnosis: String,
+    /// What the diagnosis rests on.
+    pub details: Box<FailureDetails>,
+    /// The change of the policy with which this ClientHello would have got its answer.
+    pub remedy: Remedy,
+}
+
+impl Failure {
+    /// A failure without details, and for which no remedy was sought.
+    #[must_use]
+    pub fn new(
+        class: FailureClass,
+        phase: Phase,
+        side: Side,
+        alert: Option<u8>,
+        diagnosis: String,
+    ) -> Self {
+        Self {
+            class,
+            phase,
+            side,
+            alert,
+            diagnosis,
+            details: Box::default(),
+            remedy: Remedy::default(),
+        }
+    }
+
+    /// The same with these details.
+    #[must_use]
+    pub fn with(self, details: FailureDetails) -> Self {
+        Self {
+            details: Box::new(details),
+            ..self
+        }
+    }
+}
+
+/// Whether a change of the policy would have helped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Remedy {
+    /// This one, in TOML: with it the same ClientHello gets the server's flight. Proven in memory.
+    Proven(Arc<str>),
+    /// None was found.
+    None,
+    /// None was sought: the class has none, or too many were asked for at once.
+    #[default]
+    NotSought,
+}
+
+impl Remedy {
+    /// The change.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Proven(text) => Some(text),
+            Self::None | Self::NotSought => None,
+        }
+    }
+
+    /// The name in events and the API.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Proven(_) => "proven",
+            Self::None => "none",
+            Self::NotSought => "not_sought",
+        }
+    }
 }
 
 macro_rules! classes {

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::failure::Failure;
+use super::network::{ExtraRoundTrip, Network};
 use super::phase::{Parts, Phases};
 use super::resumption::{FalseStart, Resumption};
 
@@ -47,12 +49,12 @@ pub struct HandshakeReport {
     pub session_age: Option<Duration>,
     /// What became of False Start.
     pub false_start: FalseStart,
-    /// The JA4 fingerprint of the ClientHello, once it is computed.
+    /// The JA4 fingerprint of the ClientHello, where it decodes.
     pub ja4: Option<String>,
-    /// The kernel's smoothed round trip time, where it tells.
-    pub rtt: Option<Duration>,
-    /// Round trips that the handshake took before the client could send its request.
-    pub round_trips: u8,
+    /// What the kernel knew of the network, and how much went over it.
+    pub network: Network,
+    /// Why it took more round trips than the one that each takes, once for each of them.
+    pub extra_round_trips: Vec<ExtraRoundTrip>,
     /// From accept to handshake complete, or to its failure.
     pub total: Duration,
     /// Where the total went; adds up to it exactly.
@@ -107,6 +109,22 @@ impl fmt::Display for ConnectionId {
     /// Sixteen hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A text that is no connection's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a connection's number has 16 hexadecimal digits")]
+pub struct ConnectionIdError;
+
+impl FromStr for ConnectionId {
+    type Err = ConnectionIdError;
+
+    /// Sixteen hexadecimal digits, of either case.
+    fn from_str(text: &str) -> Result<Self, ConnectionIdError> {
+        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        id.map(Self).ok_or(ConnectionIdError)
     }
 }
 
@@ -205,5 +223,36 @@ impl Direction {
             Self::In => "in",
             Self::Out => "out",
         }
+    }
+}
+
+/// A report of nothing, for tests.
+#[cfg(test)]
+pub(super) fn sample() -> HandshakeReport {
+    HandshakeReport {
+        id: ConnectionId(255),
+        time: SystemTime::UNIX_EPOCH,
+        listener: "https".into(),
+        peer: Peer::Unix,
+        proxy: None,
+        outcome: Outcome::Ok,
+        version: None,
+        kind: None,
+        hello_retry: false,
+        cipher: None,
+        group: None,
+        server_name: None,
+        server_name_label: ServerNameLabel::None,
+        alpn: None,
+        resumption: Resumption::NotOffered,
+        session_age: None,
+        false_start: FalseStart::NotApplicable,
+        ja4: None,
+        network: Network::default(),
+        extra_round_trips: Vec::new(),
+        total: Duration::ZERO,
+        phases: Phases::default(),
+        parts: Parts::default(),
+        messages: Vec::new(),
     }
 }

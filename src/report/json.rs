@@ -8,12 +8,13 @@ use time::format_description::well_known::Rfc3339;
 
 use super::failure::Failure;
 use super::handshake::{HandshakeReport, Message, Outcome};
+use super::network::{ExtraRoundTrip, Network, Wait};
 use super::phase::{Parts, Phases};
 
 impl Serialize for HandshakeReport {
     /// The fields of one handshake: times in microseconds with three decimals, `time` in RFC 3339.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("HandshakeReport", 23)?;
+        let mut out = serializer.serialize_struct("HandshakeReport", 29)?;
         out.serialize_field("id", &self.id.to_string())?;
         out.serialize_field(
             "time",
@@ -43,11 +44,20 @@ impl Serialize for HandshakeReport {
         out.serialize_field("session_age_us", &self.session_age.map(micros))?;
         out.serialize_field("false_start", self.false_start.name())?;
         out.serialize_field("false_start_reason", &self.false_start.reason())?;
+        out.serialize_field("false_start_confidence", &self.false_start.confidence())?;
         out.serialize_field("ja4", &self.ja4)?;
-        out.serialize_field("rtt_us", &self.rtt.map(micros))?;
-        out.serialize_field("round_trips", &self.round_trips)?;
+        out.serialize_field("rtt_us", &self.network.rtt.map(micros))?;
+        out.serialize_field("min_rtt_us", &self.network.min_rtt.map(micros))?;
+        out.serialize_field("round_trips", &self.round_trips())?;
+        out.serialize_field(
+            "extra_round_trips",
+            &ExtraRoundTrips(&self.extra_round_trips),
+        )?;
+        out.serialize_field("first_flights", &FirstFlights(&self.network))?;
+        out.serialize_field("verdict", self.verdict().name())?;
         out.serialize_field("total_us", &micros(self.total))?;
         out.serialize_field("phases_us", &PhasesUs(&self.phases))?;
+        out.serialize_field("waits", &Waits(self))?;
         out.serialize_field("parts_us", &PartsUs(&self.parts))?;
         out.serialize_field("messages", &self.messages)?;
         match &self.outcome {
@@ -60,13 +70,15 @@ impl Serialize for HandshakeReport {
 
 impl Serialize for Failure {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("Failure", 6)?;
+        let mut out = serializer.serialize_struct("Failure", 8)?;
         out.serialize_field("class", self.class.name())?;
         out.serialize_field("phase", self.phase.name())?;
         out.serialize_field("side", self.side.name())?;
         out.serialize_field("alert", &self.alert)?;
         out.serialize_field("diagnosis", &self.diagnosis)?;
-        out.serialize_field("would_succeed_with", &None::<()>)?;
+        out.serialize_field("would_succeed_with", &self.remedy.text())?;
+        out.serialize_field("remedy", self.remedy.name())?;
+        out.serialize_field("details", &*self.details)?;
         out.end()
     }
 }
@@ -78,6 +90,63 @@ impl Serialize for Message {
         out.serialize_field("name", self.name)?;
         out.serialize_field("bytes", &self.bytes)?;
         out.serialize_field("at_us", &micros(self.at))?;
+        out.end()
+    }
+}
+
+impl Serialize for Wait {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("Wait", 5)?;
+        out.serialize_field("phase", self.phase.name())?;
+        out.serialize_field("total_us", &micros(self.total))?;
+        out.serialize_field("network_us", &self.network.map(micros))?;
+        let client = self
+            .network
+            .map(|network| micros(self.total.saturating_sub(network)));
+        out.serialize_field("client_us", &client)?;
+        out.serialize_field("uncertainty_us", &self.uncertainty.map(micros))?;
+        out.end()
+    }
+}
+
+struct Waits<'a>(&'a HandshakeReport);
+
+impl Serialize for Waits<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.waits())
+    }
+}
+
+struct ExtraRoundTrips<'a>(&'a [ExtraRoundTrip]);
+
+impl Serialize for ExtraRoundTrips<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|reason| reason.name()))
+    }
+}
+
+struct FirstFlights<'a>(&'a Network);
+
+impl Serialize for FirstFlights<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        for (side, bytes) in [
+            ("client", self.0.client_flight),
+            ("server", self.0.server_flight),
+        ] {
+            map.serialize_entry(side, &Flight(bytes, self.0.segments(bytes)))?;
+        }
+        map.end()
+    }
+}
+
+struct Flight(u32, Option<u32>);
+
+impl Serialize for Flight {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("Flight", 2)?;
+        out.serialize_field("bytes", &self.0)?;
+        out.serialize_field("segments", &self.1)?;
         out.end()
     }
 }
@@ -107,7 +176,7 @@ impl Serialize for PartsUs<'_> {
 }
 
 /// Microseconds with the nanoseconds as three decimals: exact in a double up to 104 days.
-fn micros(time: Duration) -> f64 {
+pub(crate) fn micros(time: Duration) -> f64 {
     let nanos = u32::try_from(time.as_nanos() % 1000).unwrap_or(0);
     // Division by 1000 rounds to the nearest double, which prints as the three decimals.
     #[allow(clippy::cast_precision_loss, reason = "below 2^53 for any handshake")]
@@ -122,7 +191,7 @@ mod tests {
     use super::*;
     use crate::report::{
         ConnectionId, Direction, FailureClass, FalseStart, Part, Peer, Phase, ProtocolVersion,
-        Resumption, ServerNameLabel, Side,
+        Remedy, Resumption, ServerNameLabel, Side,
     };
 
     #[test]
@@ -142,6 +211,7 @@ mod tests {
     fn a_report_has_every_field_in_order() {
         let mut phases = Phases::default();
         phases.add(Phase::Select, Duration::from_nanos(1_001));
+        phases.add(Phase::ClientFlightWait, Duration::from_nanos(1_499));
         let mut parts = Parts::default();
         parts.add(Part::Sign, Duration::from_nanos(999));
         let report = HandshakeReport {
@@ -156,6 +226,8 @@ mod tests {
                 side: Side::Server,
                 alert: None,
                 diagnosis: "said \"nothing\"\n".into(),
+                details: Box::default(),
+                remedy: Remedy::Proven("[tls.web]\n".into()),
             }),
             version: Some(ProtocolVersion::Tls12),
             kind: None,
@@ -169,8 +241,14 @@ mod tests {
             session_age: None,
             false_start: FalseStart::NotApplicable,
             ja4: None,
-            rtt: Some(Duration::from_micros(1500)),
-            round_trips: 2,
+            network: Network {
+                rtt: Some(Duration::from_micros(1500)),
+                min_rtt: Some(Duration::from_nanos(500)),
+                segment_size: Some(100),
+                client_flight: 517,
+                server_flight: 0,
+            },
+            extra_round_trips: vec![ExtraRoundTrip::Retry],
             total: Duration::from_nanos(2_500),
             phases,
             parts,
@@ -184,10 +262,10 @@ mod tests {
         let zero: String = Phase::ALL
             .iter()
             .map(|phase| {
-                let micros = if *phase == Phase::Select {
-                    "1.001"
-                } else {
-                    "0.0"
+                let micros = match phase {
+                    Phase::Select => "1.001",
+                    Phase::ClientFlightWait => "1.499",
+                    _ => "0.0",
                 };
                 format!("\"{}\":{micros},", phase.name())
             })
@@ -199,14 +277,19 @@ mod tests {
                 r#""peer":"unix","proxy":"192.0.2.9:80","outcome":"failed","version":"1.2","kind":null,"hello_retry":true,"#,
                 r#""cipher":null,"group":"X25519","server_name":"example.com","alpn":null,"#,
                 r#""resumption":"unknown_key","session_age_us":null,"#,
-                r#""false_start":"not_applicable","false_start_reason":null,"ja4":null,"#,
-                r#""rtt_us":1500.0,"round_trips":2,"total_us":2.5,"phases_us":{"#,
+                r#""false_start":"not_applicable","false_start_reason":null,"false_start_confidence":null,"ja4":null,"#,
+                r#""rtt_us":1500.0,"min_rtt_us":0.5,"round_trips":2,"extra_round_trips":["retry"],"#,
+                r#""first_flights":{"client":{"bytes":517,"segments":6},"#,
+                r#""server":{"bytes":0,"segments":0}},"verdict":"ours","#,
+                r#""total_us":2.5,"phases_us":{"#,
                 zero.trim_end_matches(','),
-                r#"},"parts_us":{"key_exchange":0.0,"sign":0.999,"ticket":0.0,"verify":0.0,"#,
+                r#"},"waits":[{"phase":"client_flight_wait","total_us":1.499,"network_us":0.5,"#,
+                r#""client_us":0.999,"uncertainty_us":0.999}],"parts_us":{"key_exchange":0.0,"sign":0.999,"ticket":0.0,"verify":0.0,"#,
                 r#""other":0.0},"messages":[{"direction":"in","name":"ClientHello","bytes":512,"#,
                 r#""at_us":1.25}],"failure":{"class":"timeout","phase":"client_flight_wait","#,
                 r#""side":"server","alert":null,"diagnosis":"said \"nothing\"\n","#,
-                r#""would_succeed_with":null}}"#,
+                r#""would_succeed_with":"[tls.web]\n","remedy":"proven","#,
+                r#""details":{"undetermined":false}}}"#,
             ]
             .concat()
         );

@@ -128,6 +128,19 @@ pub enum PhaseKind {
     Io,
 }
 
+impl PhaseKind {
+    /// The name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Client => "client",
+            Self::Cpu => "cpu",
+            Self::Io => "io",
+        }
+    }
+}
+
 /// Nanoseconds by phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Phases([u64; Phase::COUNTED]);

@@ -53,14 +53,34 @@ impl Resumption {
 /// What became of False Start (RFC 7918), the client's act in full TLS 1.2 handshakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FalseStart {
-    /// Application data came before our Finished was written: the client cannot have seen it.
-    Used,
+    /// Application data came before the client can have seen our Finished.
+    Used(Confidence),
     /// The conditions were met and the client waited.
     EligibleUnused,
     /// A full TLS 1.2 handshake that did not meet the conditions that most clients set.
     Ineligible(Ineligible),
     /// Not a full TLS 1.2 handshake.
     NotApplicable,
+}
+
+/// How sure it is that False Start was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Confidence {
+    /// The data was here before our Finished was written.
+    Definite,
+    /// It came after that, but sooner than the shortest round trip that the kernel has seen.
+    Probable,
+}
+
+impl Confidence {
+    /// The name in events and the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Definite => "definite",
+            Self::Probable => "probable",
+        }
+    }
 }
 
 /// Which condition of False Start was not met. Suites are no reason: each of TLS 1.2 that can be
@@ -96,7 +116,7 @@ impl FalseStart {
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
-            Self::Used => 0,
+            Self::Used(_) => 0,
             Self::EligibleUnused => 1,
             Self::Ineligible(_) => 2,
             Self::NotApplicable => 3,
@@ -114,7 +134,16 @@ impl FalseStart {
     pub const fn reason(self) -> Option<&'static str> {
         match self {
             Self::Ineligible(reason) => Some(reason.name()),
-            Self::Used | Self::EligibleUnused | Self::NotApplicable => None,
+            Self::Used(_) | Self::EligibleUnused | Self::NotApplicable => None,
+        }
+    }
+
+    /// How sure it is that it was used, in events and the API.
+    #[must_use]
+    pub const fn confidence(self) -> Option<&'static str> {
+        match self {
+            Self::Used(confidence) => Some(confidence.name()),
+            Self::Ineligible(_) | Self::EligibleUnused | Self::NotApplicable => None,
         }
     }
 }

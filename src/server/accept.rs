@@ -15,7 +15,7 @@ use super::per_ip::{Counted, LimitReached};
 use crate::drain::Drain;
 use crate::report::Peer;
 use crate::snapshot::ListenerState;
-use crate::telemetry::Limit;
+use crate::telemetry::{AcceptFault, Limit};
 use crate::tls::{self, Incoming, Proxied};
 
 /// One listener's accept loop.
@@ -42,17 +42,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// So long without an error, and a row of them is over.
 const CALM: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-
-/// How an accept error is met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AcceptFault {
-    /// The connection was gone before it was taken: the next one may be fine.
-    Connection,
-    /// No descriptors or memory: pause, others must end first.
-    Exhausted,
-    /// Nothing that should happen: pause too, a listener is never given up.
-    Unexpected,
-}
 
 impl ConnectionPermits {
     /// `limit` permits.
@@ -169,9 +158,9 @@ impl Acceptor {
                     }
                 }
                 Err(error) => {
-                    let fault = AcceptFault::of(&error);
+                    let fault = fault_of(&error);
                     if let Some(listener) = self.context.snapshot.load().listener(&self.name) {
-                        listener.metrics.accept_error(fault.name());
+                        listener.metrics.accept_error(fault);
                     }
                     if fault == AcceptFault::Connection {
                         tracing::debug!(listener = %self.name, %error, "accept failed");
@@ -181,7 +170,7 @@ impl Acceptor {
                     if first {
                         tracing::error!(
                             listener = %self.name, %error, class = fault.name(),
-                            "cannot accept: pausing between tries; {}", fault.remedy()
+                            "cannot accept: pausing between tries; {}", remedy(fault)
                         );
                     }
                     tokio::select! {
@@ -293,40 +282,30 @@ impl Trouble {
     }
 }
 
-impl AcceptFault {
-    const fn remedy(self) -> &'static str {
-        match self {
-            Self::Exhausted => "raise LimitNOFILE or lower limits.connections",
-            Self::Connection | Self::Unexpected => "the listener is kept",
-        }
+const fn remedy(fault: AcceptFault) -> &'static str {
+    match fault {
+        AcceptFault::Exhausted => "raise LimitNOFILE or lower limits.connections",
+        AcceptFault::Connection | AcceptFault::Unexpected => "the listener is kept",
     }
+}
 
-    fn of(error: &io::Error) -> Self {
-        // EMFILE 24, ENFILE 23, ENOMEM 12, ENOBUFS 105 have no kinds of their own.
-        match error.raw_os_error() {
-            Some(12 | 23 | 24 | 105) => return Self::Exhausted,
-            // EPERM 1 is a firewall's, EPROTO 71 and EOPNOTSUPP 95 and the rest are network errors
-            // of the new connection (accept(2)).
-            Some(1 | 71 | 92 | 95 | 100 | 101 | 112 | 113) => return Self::Connection,
-            _ => {}
-        }
-        match error.kind() {
-            io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-            | io::ErrorKind::TimedOut
-            | io::ErrorKind::WouldBlock => Self::Connection,
-            _ => Self::Unexpected,
-        }
+fn fault_of(error: &io::Error) -> AcceptFault {
+    // EMFILE 24, ENFILE 23, ENOMEM 12, ENOBUFS 105 have no kinds of their own.
+    match error.raw_os_error() {
+        Some(12 | 23 | 24 | 105) => return AcceptFault::Exhausted,
+        // EPERM 1 is a firewall's, EPROTO 71 and EOPNOTSUPP 95 and the rest are network errors
+        // of the new connection (accept(2)).
+        Some(1 | 71 | 92 | 95 | 100 | 101 | 112 | 113) => return AcceptFault::Connection,
+        _ => {}
     }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Connection => "connection",
-            Self::Exhausted => "exhausted",
-            Self::Unexpected => "unexpected",
-        }
+    match error.kind() {
+        io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::Interrupted
+        | io::ErrorKind::TimedOut
+        | io::ErrorKind::WouldBlock => AcceptFault::Connection,
+        _ => AcceptFault::Unexpected,
     }
 }
 
@@ -336,7 +315,7 @@ mod tests {
 
     #[test]
     fn errors_have_their_class() {
-        let of = |code| AcceptFault::of(&io::Error::from_raw_os_error(code));
+        let of = |code| fault_of(&io::Error::from_raw_os_error(code));
         assert_eq!(of(24), AcceptFault::Exhausted);
         assert_eq!(of(105), AcceptFault::Exhausted);
         assert_eq!(of(103), AcceptFault::Connection);

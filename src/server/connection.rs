@@ -15,11 +15,11 @@ use super::per_ip::{ConnectionsPerIp, Counted, LimitReached};
 use super::proxy_header;
 use crate::config::{Alpn, Limits};
 use crate::drain::Drain;
-use crate::proxy::{ConnectionInfo, ProxyService, TlsFacts};
+use crate::proxy::{ConnectionInfo, HandshakeTimes, ProxyService, TlsFacts};
 use crate::report::{ConnectionId, FailureClass, Outcome, Peer};
 use crate::snapshot::{ListenerState, SnapshotStore};
 use crate::telemetry::{Limit, ListenerMetrics, Telemetry};
-use crate::tls::{self, Admission, Established, Incoming, Sites};
+use crate::tls::{self, Admission, Established, Incoming, Refused, Sites};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -90,9 +90,9 @@ pub(super) async fn serve(
     // Held to the end.
     let mut _counted = None;
     if incoming.proxy.is_some() {
-        let taken = proxied(&mut stream, &mut incoming, &listener, &context);
+        let taken = proxied(stream, &mut incoming, &listener, &context);
         match Box::pin(taken).await {
-            Some(whole) => _counted = whole.counted,
+            Some(whole) => (stream, _counted) = (whole.stream, whole.counted),
             None => return,
         }
     }
@@ -138,6 +138,7 @@ pub(super) async fn serve(
                 cipher: report.cipher,
                 group: report.group,
                 kind: report.kind,
+                times: HandshakeTimes::new(report.total, &report.phases),
                 client_certificate,
             };
             context.telemetry.handshake(&listener.metrics, report);
@@ -175,6 +176,7 @@ pub(super) async fn serve(
 
 /// A connection whose PROXY header is whole.
 struct Whole {
+    stream: TcpStream,
     /// What counts for the address that it gives.
     counted: Option<Counted>,
 }
@@ -182,7 +184,7 @@ struct Whole {
 /// Takes the PROXY header off `stream`: the address that it gives is the peer's from then on, and
 /// counts for `limits.connections_per_ip`. `None`: the connection ends, and why has been told.
 async fn proxied(
-    stream: &mut TcpStream,
+    mut stream: TcpStream,
     incoming: &mut Incoming,
     listener: &ListenerState,
     context: &ServerContext,
@@ -194,7 +196,7 @@ async fn proxied(
         Some(sites) => sites.policy().spec().handshake_timeout,
         None => context.snapshot.load().config.timeouts.request_header,
     };
-    let header = match proxy_header::take(stream, incoming.accepted, patience).await {
+    let header = match proxy_header::take(&mut stream, incoming.accepted, patience).await {
         Ok(header) => header,
         Err(fault) => {
             tracing::debug!(
@@ -205,7 +207,7 @@ async fn proxied(
             );
             if listener.sites.is_some() {
                 listener.metrics.handshake_started();
-                let report = tls::never_began(incoming, fault.outcome());
+                let report = tls::never_began(stream, incoming, fault.outcome());
                 context.telemetry.handshake(&listener.metrics, report);
             }
             return None;
@@ -213,14 +215,17 @@ async fn proxied(
     };
     // A sender that speaks for itself is not counted: it was named by the configuration.
     let Some(source) = header.source else {
-        return Some(Whole { counted: None });
+        return Some(Whole {
+            stream,
+            counted: None,
+        });
     };
     incoming.peer = Peer::Tcp(source);
     match context.per_ip.count(source.ip()) {
-        Ok(counted) => Some(Whole { counted }),
+        Ok(counted) => Some(Whole { stream, counted }),
         Err(LimitReached) => {
             let is_tls = listener.sites.is_some();
-            refuse(context, &listener.name, is_tls, stream, source);
+            refuse(context, &listener.name, is_tls, &stream, source);
             None
         }
     }
@@ -230,7 +235,7 @@ async fn proxied(
 async fn handshake(
     stream: Outbox<TcpStream>,
     incoming: &Incoming,
-    sites: &Sites,
+    sites: &Arc<Sites>,
     listener: &ListenerState,
     context: &ServerContext,
 ) -> Option<Established<Outbox<TcpStream>>> {
@@ -251,12 +256,24 @@ async fn handshake(
             {
                 context.telemetry.metrics.limit_refused(Limit::Handshakes);
             }
-            context
-                .telemetry
-                .handshake(&listener.metrics, refused.report);
-            if let Some(io) = refused.linger {
-                linger(io).await;
-            }
+            let Refused {
+                mut report,
+                linger: stream,
+                ailment,
+            } = *refused;
+            let told = async {
+                if let (Outcome::Failed(failure), Some(ailment)) = (&mut report.outcome, ailment) {
+                    tls::prescribe(failure, ailment, sites).await;
+                }
+                context.telemetry.handshake(&listener.metrics, report);
+            };
+            let closed = async {
+                if let Some(stream) = stream {
+                    linger(stream).await;
+                }
+            };
+            // The client has its alert; neither waits for the other.
+            tokio::join!(told, closed);
             None
         }
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::h2_ledger::{H2Fault, Ledger};
-use super::linger::linger_for;
+use super::linger::{linger_for, linger_while};
 use super::outbox::Flusher;
 use crate::config::{Limits, Timeouts};
 use crate::report::Http2Limit;
@@ -31,6 +31,8 @@ struct Wire<S> {
     io: S,
     ledger: Ledger,
     watch: Watch,
+    /// The client has closed its side.
+    ended: bool,
 }
 
 /// Whether bytes are shown to the ledger.
@@ -49,12 +51,18 @@ pub(super) trait Waiting {
     /// When to look at [`Self::late`] at the latest.
     fn due(&self, timeouts: &Timeouts) -> Option<Instant>;
 
+    /// Whether a response is on its way: hyper may hold the end of it until the client opens its
+    /// window.
+    fn is_answering(&self) -> bool;
+
     /// What the client is late with.
     fn late(&self, timeouts: &Timeouts, now: Instant) -> Option<Http2Limit>;
 }
 
 /// How long the client has to take our last word, and then to close.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a client may be silent that has still to take what the kernel holds for it.
+const QUIET: Duration = Duration::from_secs(5);
 /// How much it may still send: what is on its way must not destroy that word.
 const LINGER_BYTES: usize = 1 << 20;
 
@@ -65,6 +73,7 @@ impl<S> H2Guard<S> {
             io,
             ledger: Ledger::new(limits, Instant::now()),
             watch: Watch::On,
+            ended: false,
         })))
     }
 
@@ -93,6 +102,21 @@ impl<S> H2Guard<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> H2Guard<S> {
+    /// Ends the connection in order after hyper has let go of it: closes our side, and waits for
+    /// the client's, for `patience` at most. The kernel may hold megabytes of answers that it has
+    /// still to take; it sends WINDOW_UPDATE while it does, and a socket that is closed answers
+    /// that with an RST, which destroys the rest of them.
+    pub(super) async fn close(self, patience: Duration) {
+        let ended = {
+            let mut wire = self.wire();
+            wire.watch = Watch::Off;
+            wire.ended
+        };
+        if !ended {
+            linger_while(self, QUIET, patience, LINGER_BYTES).await;
+        }
+    }
+
     /// Ends the connection after hyper has let go of it: GOAWAY where there is a fault and the
     /// stream is between two frames, then the end of our side. Takes two seconds at most.
     /// `flusher` sends what is written.
@@ -124,6 +148,10 @@ impl<S> Waiting for H2Guard<S> {
         let waits = self.wire().ledger.waits();
         let due = waits.due(timeouts.request_header, timeouts.response_idle);
         due.map(|(at, _)| at)
+    }
+
+    fn is_answering(&self) -> bool {
+        self.wire().ledger.is_answering()
     }
 
     fn late(&self, timeouts: &Timeouts, now: Instant) -> Option<Http2Limit> {
@@ -183,6 +211,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for H2Guard<S> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut wire.io).poll_read(cx, buffer);
         let bytes = &buffer.filled()[before..];
+        wire.ended = matches!(result, Poll::Ready(Ok(()))) && bytes.is_empty();
         if !bytes.is_empty()
             && matches!(wire.watch, Watch::On)
             && let Err(fault) = wire.ledger.received(bytes, Instant::now())

@@ -164,6 +164,11 @@ impl Ledger {
         }
     }
 
+    /// Whether a response is on its way.
+    pub(super) const fn is_answering(&self) -> bool {
+        self.accounts.windows.is_answering()
+    }
+
     /// Makes [`Self::waits`] exact.
     pub(super) fn look(&mut self) {
         self.accounts.windows.look();
@@ -204,6 +209,8 @@ impl Accounts {
         let frame = match found {
             Found::Setting(INITIAL_WINDOW_SIZE, octets) => {
                 self.windows.set_initial(octets, now);
+                // Each moves the window of every stream, and a frame has room for 2,730.
+                self.control_frames.count(now)?;
                 return Ok(());
             }
             Found::Setting(..) => return Ok(()),
@@ -432,6 +439,17 @@ mod tests {
                 "{bytes:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_setting_that_moves_every_window_counts_by_itself() {
+        let now = Instant::now();
+        let mut ledger = ledger(now);
+        let many = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 1, 0].repeat(19));
+        assert_eq!(ledger.received(&many, now), Ok(()));
+        let one = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 1, 0]);
+        let spent = Err(H2Fault::Limit(Http2Limit::ControlFrames));
+        assert_eq!(ledger.received(&one, now), spent);
     }
 
     #[test]

@@ -175,6 +175,11 @@ impl SendWindows {
         }
     }
 
+    /// Whether a response is on its way.
+    pub(super) const fn is_answering(&self) -> bool {
+        self.responding > 0
+    }
+
     /// No window is shut for longer than since then; `None`: no client is waited for. After
     /// [`Self::look`] it is exact.
     pub(super) const fn shut_since(&self) -> Option<Instant> {

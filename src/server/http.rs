@@ -188,7 +188,9 @@ where
         End::Abuse(limit) => Some(H2Fault::Limit(limit)),
         _ => guard.fault(),
     };
-    if end != End::Closed {
+    if end == End::Closed {
+        guard.close(timeouts.response_idle).await;
+    } else {
         let (frames_in, frames_out) = guard.frames();
         tracing::trace!(frames_in, frames_out, ?end, "HTTP/2 connection is ended");
         guard.farewell(fault, &flusher).await;
@@ -271,7 +273,10 @@ impl<'a> TimerTable<'a> {
                 }
                 match self.poll_flush(cx) {
                     Poll::Ready(Ok(())) => {
-                        if let Some(refusal) = self.activity.due_refusal() {
+                        // Where the kernel takes nothing, hyper still has the end of an answer.
+                        if self.flusher.blocked_since().is_none()
+                            && let Some(refusal) = self.activity.due_refusal()
+                        {
                             return Poll::Ready(Some(End::Refused(refusal)));
                         }
                     }
@@ -375,19 +380,22 @@ impl<'a> TimerTable<'a> {
                     self.say_goodbye("timeouts.connection_max_age", now, cx);
                     ask(connection);
                 }
-                (Some((name, at)), Some(Due::KeepAlive(_) | Due::RequestHeader(_)))
-                    if at <= now =>
-                {
-                    return Poll::Ready(End::Deadline(name));
-                }
                 // Open requests are let finish; their clients have deadlines of their own.
-                (Some((name, at)), None | Some(Due::ResponseIdle(_))) if at <= now => {
-                    self.goodbye = Some((name, now + GOODBYE));
-                }
+                (Some((name, at)), _) if at <= now => match due {
+                    Some(Due::KeepAlive(_) | Due::RequestHeader(_)) if !self.is_answering() => {
+                        return Poll::Ready(End::Deadline(name));
+                    }
+                    _ => self.goodbye = Some((name, now + GOODBYE)),
+                },
                 _ => {}
             }
             self.sleep.reset(self.next(due));
         }
+    }
+
+    /// Whether the client has answers to take that nobody else has a part in any more.
+    fn is_answering(&self) -> bool {
+        self.waiting.is_some_and(Waiting::is_answering)
     }
 
     /// When there is something to look at again; after a round of `poll_timers` in the future.
@@ -415,4 +423,69 @@ fn jitter_seed() -> u16 {
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.subsec_nanos());
     u16::try_from(nanos >> 4 & 0xffff).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::super::outbox::Outbox;
+    use super::*;
+    use crate::config::defaults;
+
+    /// As hyper with an answer whose request is over: it has `left` bytes to write.
+    struct Answer {
+        io: Outbox<TcpStream>,
+        left: usize,
+    }
+
+    impl Future for Answer {
+        type Output = hyper::Result<()>;
+
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+            let this = &mut *self;
+            while this.left > 0 {
+                let piece = vec![b'x'; this.left.min(SEND_BUFFER)];
+                match Pin::new(&mut this.io).poll_write(cx, &piece) {
+                    Poll::Ready(written) => this.left -= written.unwrap(),
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_does_not_cut_the_answer_before_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut client, (ours, _)) = (client.unwrap(), accepted.unwrap());
+        SockRef::from(&ours).set_send_buffer_size(1 << 16).unwrap();
+        let io = Outbox::new(ours);
+        io.gather();
+        let flusher = io.flusher();
+        let activity = Activity::new(Instant::now());
+        activity.refuse(Refusal::RequestLine);
+        let mut timers = TimerTable::new(activity, &flusher, &defaults::TIMEOUTS, false);
+        // More than the kernel holds for a client that does not read.
+        let all = 32 << 20;
+        let mut answer = Answer { io, left: all };
+        let (_sender, drain) = crate::drain::channel();
+        let end = {
+            let mut drive = std::pin::pin!(timers.drive(&mut answer, drain, |_| {}));
+            let first = poll_fn(|cx| Poll::Ready(drive.as_mut().poll(cx))).await;
+            assert_eq!(first, Poll::Pending);
+            let read = async {
+                let mut all = vec![0; all];
+                client.read_exact(&mut all).await.unwrap();
+            };
+            let ((), end) = tokio::join!(read, drive);
+            end
+        };
+        assert_eq!(end, End::Refused(Refusal::RequestLine));
+        assert_eq!(answer.left, 0);
+    }
 }

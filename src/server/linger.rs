@@ -17,7 +17,17 @@ pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(io: S) {
 
 /// As [`linger`], for at most `patience` and `most` bytes.
 pub(super) async fn linger_for<S: AsyncRead + AsyncWrite + Unpin>(
+    io: S,
+    patience: Duration,
+    most: usize,
+) {
+    linger_while(io, patience, patience, most).await;
+}
+
+/// As [`linger_for`], and until the peer has sent nothing for `quiet`.
+pub(super) async fn linger_while<S: AsyncRead + AsyncWrite + Unpin>(
     mut io: S,
+    quiet: Duration,
     patience: Duration,
     most: usize,
 ) {
@@ -26,7 +36,7 @@ pub(super) async fn linger_for<S: AsyncRead + AsyncWrite + Unpin>(
         let mut left = most;
         let mut buffer = [0; 1024];
         while left > 0 {
-            let got = io.read(&mut buffer).await?;
+            let got = tokio::time::timeout(quiet, io.read(&mut buffer)).await??;
             if got == 0 {
                 break;
             }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 
+use crate::tls::stamp_arrivals;
+
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}{}", hint(source))]
@@ -16,10 +18,17 @@ pub struct BindError {
     pub source: std::io::Error,
 }
 
+/// What the kernel takes for a connection ahead of sending it. Without a bound it takes megabytes,
+/// and tells no progress before a third of them is sent: a client that is slow looks like one
+/// that takes nothing, and its answer to a PING comes too late.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT: u32 = 256 * 1024;
+
 /// Listens on `address`. An IPv6 wildcard serves IPv4 too (as nginx's `ipv6only=off` and every
 /// other proxy's default); SO_REUSEADDR is set, so that a restart need not wait for TIME_WAIT.
 /// TCP_NODELAY is set, which accepted sockets inherit: flights and the ends of responses are small
-/// writes that must not wait for an ACK.
+/// writes that must not wait for an ACK. So are TCP_NOTSENT_LOWAT, where the system has it, and that the
+/// kernel stamps what comes, where it can.
 ///
 /// # Errors
 /// The system's, with what to do about the usual ones.
@@ -35,6 +44,12 @@ pub fn bind(address: SocketAddr, backlog: u32) -> Result<TcpListener, BindError>
         }
         socket.set_reuse_address(true)?;
         socket.set_tcp_nodelay(true)?;
+        if let Err(error) = stamp_arrivals(&socket) {
+            // Then time in our socket buffers is told as the client's.
+            tracing::warn!(%address, %error, "no receive time stamps");
+        }
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        socket.set_tcp_notsent_lowat(UNSENT)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         TcpListener::from_std(socket.into())
@@ -82,5 +97,25 @@ mod tests {
         let (client, accepted) = tokio::join!(client, listener.accept());
         assert!(accepted.unwrap().0.nodelay().unwrap());
         assert!(!client.unwrap().nodelay().unwrap());
+    }
+
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    #[tokio::test]
+    async fn accepted_sockets_take_little_ahead() {
+        let listener = bind(([127, 0, 0, 1], 0).into(), 16).unwrap();
+        let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let (_client, accepted) = tokio::join!(client, listener.accept());
+        let (accepted, _) = accepted.unwrap();
+        assert_eq!(
+            SockRef::from(&accepted).tcp_notsent_lowat().unwrap(),
+            UNSENT
+        );
+        let buffer = vec![0; 1 << 20];
+        let mut taken = 0;
+        while let Ok(more) = accepted.try_write(&buffer) {
+            taken += more;
+        }
+        // What the client's side holds of it, and a write that began below the mark.
+        assert!(taken < 1 << 20, "{taken}");
     }
 }

@@ -15,7 +15,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::tls::Transport;
+use crate::tls::{TcpFacts, Transport};
 
 /// A stream that gathers what is written to it, once [`Outbox::gather`] or [`Transport::defer`]
 /// was called. Until then it passes everything through.
@@ -200,12 +200,24 @@ fn lock<S>(inner: &Mutex<Inner<S>>) -> MutexGuard<'_, Inner<S>> {
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Transport for Outbox<S> {
+impl<S: Transport> Transport for Outbox<S> {
     fn defer(&mut self) {
         let mut inner = lock(&self.0);
         if inner.mode == Mode::Direct {
             inner.mode = Mode::Deferring;
         }
+    }
+
+    fn poll_read_at(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Option<Instant>>> {
+        lock(&self.0).io.poll_read_at(cx, buffer)
+    }
+
+    fn tcp_facts(&self) -> Option<TcpFacts> {
+        lock(&self.0).io.tcp_facts()
     }
 }
 

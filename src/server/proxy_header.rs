@@ -92,12 +92,7 @@ impl HeaderFault {
             Self::Bad(error) => format!("{self}: {error}"),
             other => other.to_string(),
         };
-        Outcome::Failed(Failure {
-            class,
-            phase: Phase::ProxyHeaderWait,
-            side,
-            alert: None,
-            diagnosis,
-        })
+        let phase = Phase::ProxyHeaderWait;
+        Outcome::Failed(Failure::new(class, phase, side, None, diagnosis))
     }
 }

@@ -9,11 +9,14 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
+use super::client_address;
+use super::combined;
 use super::line::{self, Printable, Timestamp};
 use super::settings::{Settings, Style};
 use super::stream::Stream;
 use super::writer::LineWriter;
-use crate::report::{ConnectionId, Peer};
+use crate::config::{AccessFormat, ClientIp};
+use crate::report::{ConnectionId, HandshakeKind, Peer, ProtocolVersion};
 
 /// The access log.
 #[derive(Clone, Debug)]
@@ -30,20 +33,33 @@ impl AccessLog {
     /// Whether anything is written: lets callers skip building a record.
     #[must_use]
     pub fn enabled(&self) -> bool {
-        self.settings.load().access
+        self.settings.load().access.is_some()
+    }
+
+    /// Whether lines tell [`ClientWords`].
+    #[must_use]
+    pub fn wants_client_words(&self) -> bool {
+        self.settings.load().access == Some(AccessFormat::Combined)
     }
 
     /// Writes a line. Never blocks; a full queue drops the line and counts it.
     pub fn record(&self, record: &AccessRecord<'_>) {
         let settings = self.settings.load();
-        if !settings.access {
+        let Some(format) = settings.access else {
             return;
-        }
+        };
+        let client_ip = settings.handshake.client_ip;
+        let style = settings.style;
         self.writer
-            .line(Stream::Access, |line| match settings.style {
-                Style::Json => line::json(line, &Line::from(record)),
+            .line(Stream::Access, |line| match (format, style) {
+                (AccessFormat::Combined, _) => combined::write(line, record, client_ip),
+                (AccessFormat::Json, Style::Json) => {
+                    line::json(line, &Line::new(record, client_ip));
+                }
                 // Writing to memory does not fail.
-                Style::Human { .. } => drop(human(line, record)),
+                (AccessFormat::Json, Style::Human { .. }) => {
+                    drop(human(line, record, client_ip));
+                }
             });
     }
 }
@@ -77,6 +93,12 @@ pub struct AccessRecord<'a> {
     pub route: Option<&'a str>,
     /// The upstream's name and the server's address, where one was asked.
     pub upstream: Option<(&'a str, Arc<str>)>,
+    /// What the handshake settled, where there was one.
+    pub tls: Option<AccessTls>,
+    /// How long the handshake took, with the first request of its connection.
+    pub handshake: Option<Duration>,
+    /// What the client says of itself, where [`AccessLog::wants_client_words`].
+    pub client_words: ClientWords<'a>,
     /// Body bytes received from the client.
     pub bytes_in: u64,
     /// Body bytes sent to the client.
@@ -85,6 +107,36 @@ pub struct AccessRecord<'a> {
     pub duration: Duration,
     /// Why the answer is ours or the response was cut, where so: a name from a fixed list.
     pub error: Option<&'static str>,
+}
+
+impl AccessRecord<'_> {
+    /// The address of the client: that which a trusted proxy speaks for, or the peer's.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.client.or_else(|| match self.peer {
+            Peer::Tcp(peer) => Some(peer.ip().to_canonical()),
+            Peer::Unix => None,
+        })
+    }
+}
+
+/// The TLS connection of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessTls {
+    /// The version.
+    pub version: Option<ProtocolVersion>,
+    /// The suite, by IANA's name.
+    pub cipher: Option<&'static str>,
+    /// Full or resumed.
+    pub kind: Option<HandshakeKind>,
+}
+
+/// Fields of a request that the combined format tells, as received.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientWords<'a> {
+    /// `Referer`
+    pub referer: Option<&'a [u8]>,
+    /// `User-Agent`
+    pub user_agent: Option<&'a [u8]>,
 }
 
 /// The HTTP version towards the client.
@@ -127,6 +179,10 @@ struct Line<'a> {
     host: &'a str,
     path: &'a str,
     protocol: &'static str,
+    tls_version: Option<&'static str>,
+    tls_cipher: Option<&'static str>,
+    tls_resumed: Option<bool>,
+    handshake_us: Option<u128>,
     status: Option<u16>,
     route: Option<&'a str>,
     upstream: Option<&'a str>,
@@ -146,23 +202,29 @@ impl<T: std::fmt::Display> Serialize for Shown<T> {
     }
 }
 
-impl<'a> From<&'a AccessRecord<'_>> for Line<'a> {
-    fn from(record: &'a AccessRecord<'_>) -> Self {
+impl<'a> Line<'a> {
+    fn new(record: &'a AccessRecord<'_>, client_ip: ClientIp) -> Self {
+        let tls = record.tls.as_ref();
         Self {
             event: "http.request",
             connection: Shown(record.connection),
             time: Timestamp(record.time),
             listener: record.listener,
-            peer: Shown(record.peer),
+            peer: Shown(client_address::peer(record.peer, client_ip)),
             proxy: record.proxy,
-            client: record.client.or_else(|| match record.peer {
-                Peer::Tcp(peer) => Some(peer.ip().to_canonical()),
-                Peer::Unix => None,
-            }),
+            client: record
+                .client()
+                .map(|client| client_address::address(client, client_ip)),
             method: record.method,
             host: &record.host,
             path: &record.path,
             protocol: record.protocol.name(),
+            tls_version: tls.and_then(|tls| tls.version).map(|it| it.name()),
+            tls_cipher: tls.and_then(|tls| tls.cipher),
+            tls_resumed: tls
+                .and_then(|tls| tls.kind)
+                .map(|kind| kind == HandshakeKind::Resumed),
+            handshake_us: record.handshake.map(|time| time.as_micros()),
             status: record.status,
             route: record.route,
             upstream: record.upstream.as_ref().map(|(name, _)| *name),
@@ -176,7 +238,11 @@ impl<'a> From<&'a AccessRecord<'_>> for Line<'a> {
 }
 
 /// `TIME 200 GET example.com/path h2 192.0.2.1:5000 -> api 10.0.0.1:8080 12 B in 34 B out 1.234 ms`
-fn human(line: &mut Vec<u8>, record: &AccessRecord<'_>) -> std::io::Result<()> {
+fn human(
+    line: &mut Vec<u8>,
+    record: &AccessRecord<'_>,
+    client_ip: ClientIp,
+) -> std::io::Result<()> {
     write!(line, "{} ", Timestamp(record.time))?;
     match record.status {
         Some(status) => write!(line, "{status}")?,
@@ -189,9 +255,10 @@ fn human(line: &mut Vec<u8>, record: &AccessRecord<'_>) -> std::io::Result<()> {
         Printable(&record.host),
         Printable(&record.path),
         record.protocol.name(),
-        record.peer,
+        client_address::peer(record.peer, client_ip),
     )?;
     if let Some(client) = record.client {
+        let client = client_address::address(client, client_ip);
         write!(line, " for {client}")?;
     }
     if let Some((upstream, server)) = &record.upstream {
@@ -217,13 +284,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::HandshakeEvents;
+    use crate::config::defaults;
 
     fn log(style: Style) -> AccessLog {
         let settings = Settings {
             style,
-            access: true,
-            handshakes: HandshakeEvents::Off,
+            access: defaults::LOG.access,
+            handshake: defaults::LOG.handshake,
         };
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         AccessLog::new(settings, LineWriter::unattended(Arc::default()))
@@ -244,6 +311,13 @@ mod tests {
             status: Some(200),
             route: Some("example.com/"),
             upstream: Some(("api", "10.0.0.1:8080".into())),
+            tls: Some(AccessTls {
+                version: Some(ProtocolVersion::Tls13),
+                cipher: Some("TLS_AES_128_GCM_SHA256"),
+                kind: Some(HandshakeKind::Resumed),
+            }),
+            handshake: Some(Duration::from_nanos(7_654_321)),
+            client_words: ClientWords::default(),
             bytes_in: 12,
             bytes_out: 34,
             duration: Duration::from_nanos(1_234_567),
@@ -265,10 +339,56 @@ mod tests {
                 "time": "2026-11-23T04:10:45Z", "listener": "https", "peer": "192.0.2.1:5000", "proxy": null,
                 "client": "192.0.2.1",
                 "method": "GET", "host": "example.com", "path": "/a?b=c", "protocol": "h2",
+                "tls_version": "1.3", "tls_cipher": "TLS_AES_128_GCM_SHA256",
+                "tls_resumed": true, "handshake_us": 7654,
                 "status": 200, "route": "example.com/", "upstream": "api",
                 "server": "10.0.0.1:8080", "bytes_in": 12, "bytes_out": 34, "duration_us": 1234,
                 "error": null,
             })
+        );
+    }
+
+    #[test]
+    fn a_connection_without_tls_has_no_facts_of_it() {
+        let log = log(Style::Json);
+        log.record(&AccessRecord {
+            tls: None,
+            handshake: None,
+            ..record()
+        });
+        let line: serde_json::Value = serde_json::from_str(&log.writer.take_lines()[0]).unwrap();
+        for field in ["tls_version", "tls_cipher", "tls_resumed", "handshake_us"] {
+            assert_eq!(line[field], serde_json::Value::Null, "{field}");
+        }
+    }
+
+    #[test]
+    fn combined_lines_are_combined_on_a_terminal_too() {
+        let log = log(Style::Human { colours: true });
+        let mut settings = **log.settings.load();
+        settings.access = Some(AccessFormat::Combined);
+        log.settings.store(Arc::new(settings));
+        assert!(log.enabled() && log.wants_client_words());
+        log.record(&AccessRecord {
+            client_words: ClientWords {
+                referer: None,
+                user_agent: Some(b"curl/8 \"x\\\x1b\xff"),
+            },
+            ..record()
+        });
+        log.record(&AccessRecord {
+            method: "",
+            path: "".into(),
+            status: None,
+            ..record()
+        });
+        assert_eq!(
+            log.writer.take_lines(),
+            [
+                "192.0.2.1 - - [23/Nov/2026:04:10:45 +0000] \"GET /a?b=c HTTP/2.0\" 200 34 \"-\" \
+                 \"curl/8 \\x22x\\x5C\\x1B\\xFF\"",
+                "192.0.2.1 - - [23/Nov/2026:04:10:45 +0000] \"-\" 499 34 \"-\" \"-\"",
+            ]
         );
     }
 
@@ -288,6 +408,26 @@ mod tests {
             line.contains(" 192.0.2.1:5000 for 203.0.113.9 -> "),
             "{line}"
         );
+    }
+
+    #[test]
+    fn addresses_are_cut_where_that_is_asked_for() {
+        let record = AccessRecord {
+            client: Some([203, 0, 113, 9].into()),
+            ..record()
+        };
+        for style in [Style::Json, Style::Human { colours: false }] {
+            let log = log(style);
+            let mut settings = **log.settings.load();
+            settings.handshake.client_ip = ClientIp::Truncate;
+            log.settings.store(Arc::new(settings));
+            log.record(&record);
+            let line = &log.writer.take_lines()[0];
+            assert!(!line.contains("203.0.113.9"), "{line}");
+            assert!(!line.contains("192.0.2.1"), "{line}");
+            assert!(line.contains("203.0.113.0"), "{line}");
+            assert!(line.contains("192.0.2.0:0"), "{line}");
+        }
     }
 
     #[test]
@@ -325,7 +465,7 @@ mod tests {
     fn nothing_is_written_when_off() {
         let log = log(Style::Json);
         log.settings.store(Arc::new(Settings {
-            access: false,
+            access: None,
             ..**log.settings.load()
         }));
         assert!(!log.enabled());

@@ -6,17 +6,21 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
+use super::client_address;
+use super::failure_rate::FailureRate;
 use super::line::{self, Printable, Timestamp};
 use super::settings::{Settings, Style};
 use super::stream::Stream;
 use super::writer::LineWriter;
-use crate::config::HandshakeEvents;
-use crate::report::{HandshakeReport, Outcome};
+use crate::config::defaults::WHOLE_SAMPLE;
+use crate::config::{ClientIp, HandshakeEvents};
+use crate::report::{ConnectionId, HandshakeReport, Outcome};
 
 /// The event log.
 #[derive(Clone, Debug)]
 pub struct EventLog {
     settings: Arc<ArcSwap<Settings>>,
+    rate: Arc<FailureRate>,
     writer: LineWriter,
 }
 
@@ -28,22 +32,44 @@ struct HandshakeEvent<'a> {
 }
 
 impl EventLog {
-    pub(super) const fn new(settings: Arc<ArcSwap<Settings>>, writer: LineWriter) -> Self {
-        Self { settings, writer }
+    pub(super) fn new(settings: Arc<ArcSwap<Settings>>, writer: LineWriter) -> Self {
+        Self {
+            settings,
+            rate: Arc::default(),
+            writer,
+        }
     }
 
     /// Emits `tls.handshake` where the configuration asks for it. Never blocks; a full queue drops
     /// the event and counts it. Probes make no event.
+    ///
+    /// Complete handshakes are sampled by their connection's number, so that the choice needs no
+    /// state and is the same wherever it is made. Failed ones are not, but each class has a rate,
+    /// past which they are counted only.
     pub fn handshake(&self, report: &HandshakeReport) {
         let settings = self.settings.load();
-        let wanted = match (&report.outcome, settings.handshakes) {
-            (Outcome::Probe, _) | (_, HandshakeEvents::Off) => false,
-            (Outcome::Ok, HandshakeEvents::Failures) => false,
-            (Outcome::Failed(_), HandshakeEvents::Failures) | (_, HandshakeEvents::All) => true,
-        };
-        if !wanted {
-            return;
+        let wanted = &settings.handshake;
+        match (&report.outcome, wanted.events) {
+            (Outcome::Ok, HandshakeEvents::All) if in_sample(report.id, wanted.sample) => {}
+            (Outcome::Failed(failure), HandshakeEvents::Failures | HandshakeEvents::All) => {
+                if !self.rate.admits(failure.class, wanted.failures_per_second) {
+                    self.writer.past_rate();
+                    return;
+                }
+            }
+            _ => return,
         }
+        let truncated;
+        let report = match wanted.client_ip {
+            ClientIp::Full => report,
+            ClientIp::Truncate => {
+                truncated = HandshakeReport {
+                    peer: client_address::peer(report.peer, wanted.client_ip),
+                    ..report.clone()
+                };
+                &truncated
+            }
+        };
         self.writer
             .line(Stream::Handshake, |line| match settings.style {
                 Style::Json => line::json(
@@ -57,6 +83,16 @@ impl EventLog {
                 Style::Human { .. } => drop(human(line, report)),
             });
     }
+}
+
+/// Whether a connection is in the sample of so many millionths.
+fn in_sample(id: ConnectionId, millionths: u32) -> bool {
+    // The finalizer of SplitMix64: numbers that follow each other are spread evenly.
+    let mut hash = id.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^= hash >> 31;
+    hash % u64::from(WHOLE_SAMPLE) < u64::from(millionths)
 }
 
 /// `TIME handshake ok https 192.0.2.1:5000 example.com 1.3 full 1.234 ms …`
@@ -109,16 +145,87 @@ mod tests {
     use serde_json::Value;
 
     use super::super::sample;
+    use super::super::stream::Dropped;
     use super::*;
+    use crate::config::HandshakeLog;
+    use crate::config::defaults::LOG;
 
-    fn log(style: Style, handshakes: HandshakeEvents) -> EventLog {
+    fn log(style: Style, events: HandshakeEvents) -> EventLog {
+        let handshake = HandshakeLog {
+            events,
+            sample: WHOLE_SAMPLE,
+            ..LOG.handshake
+        };
+        log_with(style, handshake, Arc::default())
+    }
+
+    fn log_with(style: Style, handshake: HandshakeLog, dropped: Arc<Dropped>) -> EventLog {
         let settings = Settings {
             style,
-            access: true,
-            handshakes,
+            access: LOG.access,
+            handshake,
         };
         let settings = Arc::new(ArcSwap::from_pointee(settings));
-        EventLog::new(settings, LineWriter::unattended(Arc::default()))
+        EventLog::new(settings, LineWriter::unattended(dropped))
+    }
+
+    #[test]
+    fn a_sample_has_its_share_and_every_failure() {
+        let handshake = HandshakeLog {
+            events: HandshakeEvents::All,
+            sample: WHOLE_SAMPLE / 10,
+            failures_per_second: None,
+            ..LOG.handshake
+        };
+        let log = log_with(Style::Json, handshake, Arc::default());
+        for id in 0..1000 {
+            log.handshake(&HandshakeReport {
+                id: ConnectionId(id | 0x1234 << 40),
+                messages: Vec::new(),
+                ..sample::complete()
+            });
+        }
+        let complete = log.writer.take_lines().len();
+        assert!((70..130).contains(&complete), "{complete}");
+        for _ in 0..200 {
+            log.handshake(&sample::failed());
+        }
+        assert_eq!(log.writer.take_lines().len(), 200);
+        assert!(in_sample(ConnectionId(7), WHOLE_SAMPLE));
+        assert!((0..1000).all(|id| !in_sample(ConnectionId(id), 0)));
+    }
+
+    #[test]
+    fn past_the_rate_of_a_class_failures_are_counted() {
+        let handshake = HandshakeLog {
+            failures_per_second: Some(3),
+            ..LOG.handshake
+        };
+        let dropped = Arc::new(Dropped::default());
+        let log = log_with(Style::Json, handshake, dropped.clone());
+        for _ in 0..50 {
+            log.handshake(&sample::failed());
+        }
+        let lines = log.writer.take_lines().len();
+        // A second may have passed.
+        assert!((3..=6).contains(&lines), "{lines}");
+        let counted: u64 = dropped.iter().map(|(.., count)| count).sum();
+        assert_eq!(counted, 50 - lines as u64);
+    }
+
+    #[test]
+    fn addresses_are_cut_where_that_is_asked_for() {
+        let handshake = HandshakeLog {
+            client_ip: ClientIp::Truncate,
+            ..LOG.handshake
+        };
+        for style in [Style::Json, Style::Human { colours: false }] {
+            let log = log_with(style, handshake, Arc::default());
+            log.handshake(&sample::failed());
+            let line = &log.writer.take_lines()[0];
+            assert!(line.contains("192.0.2.0:0"), "{line}");
+            assert!(!line.contains("192.0.2.1"), "{line}");
+        }
     }
 
     #[test]

@@ -80,6 +80,12 @@ impl Buckets {
     pub(super) const fn bounds(&self) -> &'static [u64] {
         self.0
     }
+
+    /// The bucket of a value; the last one is above every bound.
+    pub(super) fn bucket(&self, nanos: u64) -> usize {
+        // A bound is inclusive: `le` of Prometheus.
+        self.0.partition_point(|&bound| bound < nanos)
+    }
 }
 
 impl Histogram {
@@ -95,10 +101,13 @@ impl Histogram {
 
     /// Counts `nanos`.
     pub(super) fn observe_nanos(self, lane: Lane<'_>, nanos: u64) {
-        // A bound is inclusive: `le` of Prometheus.
-        let bucket = self.buckets.0.partition_point(|&bound| bound < nanos);
-        lane.add(self.first + bucket, 1);
+        lane.add(self.first + self.buckets.bucket(nanos), 1);
         lane.add(self.first + self.buckets.0.len() + 1, nanos);
+    }
+
+    /// The sum of its values in nanoseconds.
+    pub(super) fn sum(self, block: &Block) -> u64 {
+        block.sum(self.first + self.buckets.0.len() + 1)
     }
 
     /// What it holds now. The count is the sum of the buckets, so the two always agree.

@@ -2,19 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
 use super::access_log::AccessLog;
 use super::events::EventLog;
+use super::history::{History, Window};
 use super::listener_metrics::ListenerMetrics;
 use super::metrics::Metrics;
 use super::ring::HandshakeRing;
 use super::settings::Settings;
 use super::tracing::{self, DaemonLog};
 use super::writer::{LineWriter, Output};
-use crate::config::{Log, LogLevel, LogTarget};
+use crate::config::{HandshakeEvents, HandshakeLog, Log, LogLevel, LogTarget, defaults};
 use crate::report::HandshakeReport;
 
 /// Everything that reports go to; cheap to clone.
@@ -28,6 +29,7 @@ pub struct Telemetry {
     pub access: AccessLog,
     /// Recent handshakes for the admin API.
     pub ring: Arc<HandshakeRing>,
+    history: Arc<History>,
 }
 
 /// Keeps the log going. Dropping it writes what waits, for two seconds at most, and closes it.
@@ -88,8 +90,12 @@ impl Telemetry {
         let metrics = Arc::new(Metrics::default());
         let settings = Settings {
             style: super::settings::Style::Json,
-            access: true,
-            handshakes: crate::config::HandshakeEvents::All,
+            access: defaults::LOG.access,
+            handshake: HandshakeLog {
+                events: HandshakeEvents::All,
+                sample: defaults::WHOLE_SAMPLE,
+                ..defaults::LOG.handshake
+            },
         };
         let writer = LineWriter::unattended(metrics.dropped.clone());
         Self::new(metrics, Arc::new(ArcSwap::from_pointee(settings)), writer)
@@ -108,12 +114,25 @@ impl Telemetry {
         report
     }
 
+    /// Keeps a reading of the counters; to be called once a second.
+    pub fn tick(&self) {
+        self.history.tick(Instant::now(), self.metrics.counts());
+    }
+
+    /// What was counted within the last 10 seconds, minute and quarter of an hour; nothing before
+    /// the first [`Self::tick`].
+    #[must_use]
+    pub fn windows(&self) -> Vec<Window> {
+        self.history.windows(Instant::now(), &self.metrics.counts())
+    }
+
     fn new(metrics: Arc<Metrics>, settings: Arc<ArcSwap<Settings>>, writer: LineWriter) -> Self {
         Self {
             metrics,
             events: EventLog::new(settings.clone(), writer.clone()),
             access: AccessLog::new(settings, writer),
             ring: Arc::new(HandshakeRing::new()),
+            history: Arc::default(),
         }
     }
 }
@@ -167,7 +186,7 @@ fn open(target: &LogTarget) -> Result<Output, LogError> {
 mod tests {
     use super::super::sample;
     use super::*;
-    use crate::config::{HandshakeEvents, LogFormat};
+    use crate::config::LogFormat;
 
     #[test]
     fn a_reload_reopens_the_log_and_closing_writes_what_waits() {
@@ -178,15 +197,16 @@ mod tests {
             level: LogLevel::Error,
             format: LogFormat::Auto,
             target: LogTarget::File(path.clone()),
-            access: false,
-            handshake_events: HandshakeEvents::Failures,
+            access: None,
+            handshake: defaults::LOG.handshake,
         };
         let (telemetry, guard) = Telemetry::start(&log).unwrap();
         let listener = telemetry.metrics.listener("https");
         listener.handshake_started();
         telemetry.handshake(&listener, sample::complete());
         std::fs::rename(&path, &rotated).unwrap();
-        log.handshake_events = HandshakeEvents::All;
+        log.handshake.events = HandshakeEvents::All;
+        log.handshake.sample = defaults::WHOLE_SAMPLE;
         guard.reconfigure(&log).unwrap();
         listener.handshake_started();
         let report = telemetry.handshake(&listener, sample::complete());

@@ -1,26 +1,34 @@
 //! Metrics of one listener: its connections and its handshakes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::exposition::{Exposition, Kind};
+use super::accept_fault::AcceptFault;
+use super::counts::Counts;
+use super::exemplar::{Exemplar, Exemplars};
+use super::exposition::{Exposition, Kind, Seconds};
 use super::histogram::{HANDSHAKE, Histogram};
 use super::labelled::Labelled;
+use super::metrics_settings::MetricsSettings;
 use super::server_name_metrics::ServerNameMetrics;
 use super::shard::Block;
+use crate::config::PerSni;
 use crate::report::{
-    FalseStart, HandshakeKind, HandshakeReport, Http2Limit, Outcome, Part, Phase, ProtocolVersion,
-    Resumption, ServerNameLabel,
+    ExtraRoundTrip, FalseStart, HandshakeKind, HandshakeReport, Http2Limit, Outcome, Part, Phase,
+    ProtocolVersion, Resumption, ServerNameLabel,
 };
 
-/// Metrics of one listener. Recording takes no lock, and allocates only when a server name, an
-/// accept error or a negotiated combination is seen for the first time.
+/// Metrics of one listener. Recording takes no lock, and allocates only when a server name
+/// or a negotiated combination is seen for the first time.
 #[derive(Debug)]
 pub struct ListenerMetrics {
     counters: Block,
     server_names: Labelled<ServerNameLabel, ServerNameMetrics>,
     negotiated: Labelled<Negotiated, Block>,
-    accept_errors: Labelled<&'static str, AtomicU64>,
+    accept_errors: [AtomicU64; AcceptFault::ALL.len()],
+    exemplars: Box<[Exemplars; DURATIONS]>,
+    settings: Arc<MetricsSettings>,
 }
 
 /// Handshakes of one listener so far.
@@ -43,7 +51,6 @@ type Negotiated = (ProtocolVersion, &'static str, &'static str);
 const MAX_SERVER_NAMES: usize = 1024;
 /// More than the suites and groups of any TLS library multiply to.
 const MAX_NEGOTIATED: usize = 512;
-const MAX_ACCEPT_CLASSES: usize = 32;
 
 const KINDS: usize = HandshakeKind::ALL.len();
 /// The phases of the total and `first_request_wait`.
@@ -56,13 +63,17 @@ const IN_FLIGHT: usize = 2;
 const PROBES: usize = 3;
 const HELLO_RETRY: usize = 4;
 const HTTP2_ABUSE: usize = 5;
-const FALSE_START: usize = HTTP2_ABUSE + Http2Limit::ALL.len();
+const UNDETERMINED: usize = HTTP2_ABUSE + Http2Limit::ALL.len();
+const FALSE_START: usize = UNDETERMINED + 1;
 const RESUMPTION: usize = FALSE_START + FalseStart::NAMES.len();
+/// The histograms of durations: one for each version and kind.
+const DURATIONS: usize = ProtocolVersion::ALL.len() * KINDS;
 const DURATION: usize = RESUMPTION + ProtocolVersion::ALL.len() * Resumption::ALL.len();
-const PART: usize = DURATION + ProtocolVersion::ALL.len() * KINDS * HANDSHAKE.counters();
+const PART: usize = DURATION + DURATIONS * HANDSHAKE.counters();
 const PHASE: usize = PART + Part::ALL.len() * HANDSHAKE.counters();
 const UNKNOWN_KIND: usize = PHASE + KINDS * PHASES * HANDSHAKE.counters();
-const COUNTERS: usize = UNKNOWN_KIND + HANDSHAKE.counters();
+const AVOIDABLE: usize = UNKNOWN_KIND + HANDSHAKE.counters();
+const COUNTERS: usize = AVOIDABLE + ExtraRoundTrip::ALL.len();
 
 static FIRST_REQUEST_WAIT: Histogram = Histogram::at(&HANDSHAKE, UNKNOWN_KIND);
 
@@ -98,6 +109,9 @@ impl ListenerMetrics {
         match &report.outcome {
             Outcome::Probe => lane.add(PROBES, 1),
             Outcome::Failed(failure) => {
+                if failure.details.undetermined {
+                    lane.add(UNDETERMINED, 1);
+                }
                 self.server_name(&report.server_name_label, |name| {
                     name.failed(failure.class, failure.side);
                 });
@@ -118,11 +132,8 @@ impl ListenerMetrics {
     }
 
     /// `accept_errors_total{listener,class}`.
-    pub fn accept_error(&self, class: &'static str) {
-        self.accept_errors
-            .with(&class, AtomicU64::default, |count| {
-                count.fetch_add(1, Ordering::Relaxed)
-            });
+    pub fn accept_error(&self, fault: AcceptFault) {
+        self.accept_errors[fault as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// `http2_abuse_total{listener,limit}`.
@@ -148,6 +159,31 @@ impl ListenerMetrics {
         }
     }
 
+    /// Adds what was counted here.
+    pub(super) fn add_to(&self, counts: &mut Counts) {
+        let block = &self.counters;
+        for (_, name) in self.server_names.sorted(|_| ()) {
+            name.add_to(counts);
+        }
+        counts.probes += block.sum(PROBES);
+        for version in ProtocolVersion::ALL {
+            for result in Resumption::ALL {
+                counts.resumptions[result as usize] += block.sum(resumption(version, result));
+            }
+            for kind in HandshakeKind::ALL {
+                let reading = duration(version, kind).read(block);
+                for (sum, count) in counts.durations.iter_mut().zip(reading.counts) {
+                    *sum += count;
+                }
+            }
+        }
+        for kind in HandshakeKind::ALL {
+            for (sum, which) in counts.phases.iter_mut().zip(Phase::ALL) {
+                *sum = sum.wrapping_add(phase(kind, which).sum(block));
+            }
+        }
+    }
+
     fn handshake_complete(&self, report: &HandshakeReport) {
         // Both are known of a complete handshake.
         let (Some(version), Some(kind)) = (report.version, report.kind) else {
@@ -156,7 +192,14 @@ impl ListenerMetrics {
         let lane = self.counters.lane();
         lane.add(FALSE_START + report.false_start.index(), 1);
         lane.add(resumption(version, report.resumption), 1);
+        for (cause, wait) in report.avoidable() {
+            let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+            lane.add(AVOIDABLE + cause as usize, nanos);
+        }
         duration(version, kind).observe(lane, report.total);
+        if self.settings.exemplars() {
+            self.exemplars[duration_index(version, kind)].keep(Exemplar::of(report));
+        }
         for (which, nanos) in report.phases.iter().filter(|&(_, nanos)| nanos > 0) {
             phase(kind, which).observe_nanos(lane, nanos);
         }
@@ -179,6 +222,10 @@ impl ListenerMetrics {
     }
 
     fn server_name(&self, label: &ServerNameLabel, count: impl Fn(&ServerNameMetrics)) {
+        let label = match (label, self.settings.per_sni()) {
+            (ServerNameLabel::Configured(_), PerSni::Off) => &ServerNameLabel::Other,
+            (label, _) => label,
+        };
         // `other` and `none` are there from the start, so the second look-up always finds one.
         if self
             .server_names
@@ -191,8 +238,8 @@ impl ListenerMetrics {
     }
 }
 
-impl Default for ListenerMetrics {
-    fn default() -> Self {
+impl ListenerMetrics {
+    pub(super) fn new(settings: Arc<MetricsSettings>) -> Self {
         let server_names = Labelled::new(MAX_SERVER_NAMES);
         for label in [ServerNameLabel::None, ServerNameLabel::Other] {
             server_names.with(&label, ServerNameMetrics::new, |_| ());
@@ -201,14 +248,20 @@ impl Default for ListenerMetrics {
             counters: Block::new(COUNTERS),
             server_names,
             negotiated: Labelled::new(MAX_NEGOTIATED),
-            accept_errors: Labelled::new(MAX_ACCEPT_CLASSES),
+            accept_errors: <[AtomicU64; AcceptFault::ALL.len()]>::default(),
+            exemplars: Box::default(),
+            settings,
         }
     }
 }
 
 const fn duration(version: ProtocolVersion, kind: HandshakeKind) -> Histogram {
-    let index = version as usize * KINDS + kind as usize;
+    let index = duration_index(version, kind);
     Histogram::at(&HANDSHAKE, DURATION + index * HANDSHAKE.counters())
+}
+
+const fn duration_index(version: ProtocolVersion, kind: HandshakeKind) -> usize {
+    version as usize * KINDS + kind as usize
 }
 
 const fn phase(kind: HandshakeKind, phase: Phase) -> Histogram {
@@ -271,14 +324,19 @@ fn write_connections(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)
         "Handshakes in which a HelloRetryRequest cost a round trip.",
         HELLO_RETRY,
     );
+    counter(
+        "tls_handshake_undetermined",
+        "Failed handshakes of which the wire does not tell why.",
+        UNDETERMINED,
+    );
     out.family(
         "accept_errors",
         Kind::Counter,
         "Failed accept calls by class of error.",
         |family| {
             for (name, listener) in listeners {
-                for (class, count) in listener.accept_errors.sorted(|&class| class) {
-                    let labels = [("listener", *name), ("class", class)];
+                for (fault, count) in AcceptFault::ALL.into_iter().zip(&listener.accept_errors) {
+                    let labels = [("listener", *name), ("class", fault.name())];
                     family.sample(&labels, count.load(Ordering::Relaxed));
                 }
             }
@@ -380,6 +438,20 @@ fn write_outcomes(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)]) 
 
 fn write_times(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)]) {
     out.family(
+        "tls_avoidable_wait_seconds",
+        Kind::Counter,
+        "What round trips beyond the first cost complete handshakes, by their cause.",
+        |family| {
+            for (listener, metrics) in listeners {
+                for cause in ExtraRoundTrip::ALL {
+                    let labels = [("listener", *listener), ("cause", cause.name())];
+                    let nanos = metrics.counters.sum(AVOIDABLE + cause as usize);
+                    family.sample(&labels, Seconds(nanos));
+                }
+            }
+        },
+    );
+    out.family(
         "tls_handshake_duration_seconds",
         Kind::Histogram,
         "From accept to handshake complete.",
@@ -393,7 +465,11 @@ fn write_times(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)]) {
                             ("kind", kind.name()),
                         ];
                         let reading = duration(version, kind).read(&metrics.counters);
-                        family.histogram(&labels, &HANDSHAKE, &reading);
+                        let exemplars = match metrics.settings.exemplars() {
+                            true => metrics.exemplars[duration_index(version, kind)].read(),
+                            false => Vec::new(),
+                        };
+                        family.histogram_with(&labels, &HANDSHAKE, &reading, &exemplars);
                     }
                 }
             }

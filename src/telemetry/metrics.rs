@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use super::counts::Counts;
 use super::exposition::{Exposition, Format, Kind};
 use super::key_log_metrics::{self, KeyLogMetrics};
 use super::limit_metrics::{Limit, LimitRefusals};
 use super::listener_metrics::{self, HandshakeTotals, ListenerMetrics};
+use super::metrics_settings::MetricsSettings;
 use super::request_metrics::{self, RequestMetrics};
 use super::stream::Dropped;
 use super::upstream_metrics::{self, UpstreamMetrics};
+use crate::config;
 
 /// All metrics of the process. Handles are asked for when a configuration is built and kept by
 /// what they belong to; recording on a handle never comes back here. A handle asked for again by
@@ -19,8 +22,10 @@ use super::upstream_metrics::{self, UpstreamMetrics};
 #[derive(Debug, Default)]
 pub struct Metrics {
     handles: Mutex<Handles>,
+    settings: Arc<MetricsSettings>,
     reloads_ok: AtomicU64,
     reloads_failed: AtomicU64,
+    admin_unauthorized: AtomicU64,
     limit_refusals: LimitRefusals,
     key_log: Arc<KeyLogMetrics>,
     pub(super) dropped: Arc<Dropped>,
@@ -55,8 +60,17 @@ impl Metrics {
         let mut handles = self.handles();
         match handles.listeners.get(name) {
             Some(metrics) => metrics.clone(),
-            None => handles.listeners.entry(name.into()).or_default().clone(),
+            None => {
+                let metrics = Arc::new(ListenerMetrics::new(self.settings.clone()));
+                handles.listeners.insert(name.into(), metrics.clone());
+                metrics
+            }
         }
+    }
+
+    /// Follows `[metrics]` from now on. What was counted under a server name stays.
+    pub fn configure(&self, settings: &config::Metrics) {
+        self.settings.set(settings);
     }
 
     /// Request counters of one listener and route (`none` where no route matched).
@@ -126,6 +140,11 @@ impl Metrics {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// `admin_unauthorized_total`: a request to the admin listener without its token.
+    pub fn admin_unauthorized(&self) {
+        self.admin_unauthorized.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Which configuration is serving, counted from 1: every good reload makes the next.
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -149,6 +168,20 @@ impl Metrics {
             totals.handshakes.probes += handshakes.probes;
         }
         totals
+    }
+
+    /// What windows are made of, over all listeners.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let handles = self.handles();
+        let mut counts = Counts {
+            requests: handles.requests.values().map(|route| route.total()).sum(),
+            ..Counts::default()
+        };
+        for listener in handles.listeners.values() {
+            listener.add_to(&mut counts);
+        }
+        counts
     }
 
     /// Everything as text for a scraper, families sorted by name.
@@ -182,6 +215,12 @@ impl Metrics {
                 ];
                 family.sample(&labels, 1);
             },
+        );
+        out.family(
+            "admin_unauthorized",
+            Kind::Counter,
+            "Requests to the admin listener without its token.",
+            |family| family.sample(&[], self.admin_unauthorized.load(Ordering::Relaxed)),
         );
         out.family("limit", Kind::Gauge, "Configured limits.", |family| {
             for (limit, value) in &handles.limits {
@@ -226,10 +265,11 @@ impl Metrics {
         out.family(
             "log_events_dropped",
             Kind::Counter,
-            "Log lines dropped because the log did not take them fast enough.",
+            "Log lines dropped, because the output did not take them or by a rate.",
             |family| {
-                for (stream, count) in self.dropped.iter() {
-                    family.sample(&[("stream", stream.name())], count);
+                for (stream, reason, count) in self.dropped.iter() {
+                    let labels = [("stream", stream.name()), ("reason", reason.name())];
+                    family.sample(&labels, count);
                 }
             },
         );
@@ -252,7 +292,9 @@ fn named<T>(handles: &BTreeMap<Arc<str>, Arc<T>>) -> Vec<(&str, &T)> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{HttpProtocol, UpstreamFailure, sample, scrape, stream::Stream};
+    use super::super::{
+        AcceptFault, HttpProtocol, UpstreamFailure, sample, scrape, stream::Stream,
+    };
     use super::*;
     use crate::report::{
         FailureClass, HandshakeKind, HandshakeReport, Outcome, Phase, ServerNameLabel,
@@ -260,6 +302,58 @@ mod tests {
 
     fn read(metrics: &Metrics) -> scrape::Samples {
         scrape::read(&metrics.render(Format::Prometheus))
+    }
+
+    #[test]
+    fn both_formats_hold_the_same_series_and_one_has_exemplars() {
+        let metrics = Metrics::default();
+        let listener = metrics.listener("a\"b\\c");
+        listener.handshake_started();
+        listener.handshake_finished(&sample::complete());
+        let text = metrics.render(Format::OpenMetrics);
+        let (samples, exemplars) = scrape::read_openmetrics(&text);
+        // Bounds are written differently; everything else is the same.
+        let plain = |samples: scrape::Samples| -> Vec<_> {
+            let keep = |(series, _): &(String, f64)| !series.contains("le=\"");
+            samples.into_iter().filter(keep).collect()
+        };
+        assert_eq!(samples.len(), read(&metrics).len());
+        assert_eq!(plain(samples), plain(read(&metrics)));
+        let bucket = r#"handfast_tls_handshake_duration_seconds_bucket{listener="a\"b\\c",version="1.3",kind="full",le="0.0025"}"#;
+        assert_eq!(
+            exemplars,
+            [(
+                bucket.to_owned(),
+                r#"{connection_id="0000000000000abc"} 0.0015 1795407045.001"#.to_owned()
+            )]
+        );
+        for le in ["1e-05", "2.5e-05", "0.0001", "1.0", "10.0"] {
+            assert!(text.contains(&format!(",le=\"{le}\"}} ")), "{le}");
+        }
+        metrics.configure(&config::Metrics {
+            exemplars: false,
+            ..config::defaults::METRICS
+        });
+        let text = metrics.render(Format::OpenMetrics);
+        assert_eq!(scrape::read_openmetrics(&text).1, []);
+    }
+
+    #[test]
+    fn server_names_are_no_labels_when_they_are_off() {
+        let metrics = Metrics::default();
+        metrics.configure(&config::Metrics {
+            per_sni: config::PerSni::Off,
+            ..config::defaults::METRICS
+        });
+        let listener = metrics.listener("https");
+        for report in [sample::complete(), sample::failed()] {
+            listener.handshake_started();
+            listener.handshake_finished(&report);
+        }
+        let text = metrics.render(Format::Prometheus);
+        assert!(!text.contains("example.com"), "{text}");
+        let series = r#"handfast_tls_handshakes_total{listener="https",server_name="other",version="1.3",kind="full"}"#;
+        assert_eq!(read(&metrics)[series], 1.0);
     }
 
     #[test]
@@ -283,6 +377,7 @@ mod tests {
         }));
         for series in [
             r#"handfast_connections_open{listener="https"}"#,
+            r#"handfast_accept_errors_total{listener="https",class="unexpected"}"#,
             r#"handfast_tls_handshakes_started_total{listener="https"}"#,
             r#"handfast_tls_handshakes_in_flight{listener="https"}"#,
             r#"handfast_tls_handshakes_total{listener="https",server_name="none",version="1.2",kind="full"}"#,
@@ -291,7 +386,9 @@ mod tests {
             r#"handfast_tls_probe_connections_total{listener="https"}"#,
             r#"handfast_tls_resumption_total{listener="https",version="1.2",result="cache_miss"}"#,
             r#"handfast_tls_hello_retry_total{listener="https"}"#,
+            r#"handfast_tls_handshake_undetermined_total{listener="https"}"#,
             r#"handfast_tls_false_start_total{listener="https",result="eligible_unused"}"#,
+            r#"handfast_tls_avoidable_wait_seconds_total{listener="https",cause="split_flight"}"#,
             r#"handfast_http_requests_total{listener="https",route="example.com/",code="5xx",protocol="h2"}"#,
             r#"handfast_http_request_duration_seconds_count{route="example.com/"}"#,
             r#"handfast_upstream_requests_total{upstream="api",reused="true"}"#,
@@ -301,7 +398,9 @@ mod tests {
             r#"handfast_upstream_retries_total{upstream="api"}"#,
             r#"handfast_upstream_failures_total{upstream="api",reason="upstream_connect"}"#,
             r#"handfast_config_reloads_total{result="failed"}"#,
-            r#"handfast_log_events_dropped_total{stream="daemon"}"#,
+            r#"handfast_log_events_dropped_total{stream="daemon",reason="output"}"#,
+            r#"handfast_log_events_dropped_total{stream="handshake",reason="rate"}"#,
+            "handfast_admin_unauthorized_total",
             "handfast_tls_key_log_active",
             "handfast_tls_key_log_lines_dropped_total",
             "handfast_tls_key_log_sessions_total",
@@ -329,6 +428,13 @@ mod tests {
             outcome: Outcome::Probe,
             ..sample::complete()
         });
+        let counts = metrics.counts();
+        assert_eq!((counts.full, counts.resumed), (1, 0));
+        assert_eq!((counts.failed(), counts.probes), (1, 1));
+        let mean = counts.mean(Phase::ClientFlightWait);
+        assert_eq!(mean, Some(Duration::from_micros(1200)));
+        let median = counts.quantile(0.5);
+        assert_eq!(median, Some(Duration::from_micros(1750)));
         let samples = read(&metrics);
         for (series, value) in [
             (r#"tls_handshakes_started_total{listener="https"}"#, 4.0),
@@ -496,7 +602,7 @@ mod tests {
         let metrics = Metrics::default();
         let listener = metrics.listener("a");
         listener.connection_opened();
-        listener.accept_error("descriptors");
+        listener.accept_error(AcceptFault::Exhausted);
         assert!(Arc::ptr_eq(&listener, &metrics.listener("a")));
         assert!(Arc::ptr_eq(
             &metrics.requests("a", "/"),
@@ -513,7 +619,7 @@ mod tests {
         for (series, value) in [
             (r#"connections_open{listener="a"}"#, 1.0),
             (
-                r#"accept_errors_total{listener="a",class="descriptors"}"#,
+                r#"accept_errors_total{listener="a",class="exhausted"}"#,
                 1.0,
             ),
             (r#"config_reloads_total{result="ok"}"#, 1.0),
@@ -522,7 +628,10 @@ mod tests {
                 r#"tls_certificate_not_after_timestamp_seconds{certificate="new"}"#,
                 -2.0,
             ),
-            (r#"log_events_dropped_total{stream="access"}"#, 3.0),
+            (
+                r#"log_events_dropped_total{stream="access",reason="output"}"#,
+                3.0,
+            ),
         ] {
             let series = format!("handfast_{series}");
             assert_eq!(samples.get(&series), Some(&value), "{series}");

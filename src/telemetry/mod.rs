@@ -4,10 +4,17 @@
 //! Reporting never waits: counters are per-worker atomics, and lines go through a bounded buffer
 //! that one thread writes out; what does not fit is dropped and counted.
 
+mod accept_fault;
 mod access_log;
+mod client_address;
+mod combined;
+mod counts;
 mod events;
+mod exemplar;
 mod exposition;
+mod failure_rate;
 mod histogram;
+mod history;
 mod hub;
 mod key_log_metrics;
 mod labelled;
@@ -15,6 +22,7 @@ mod limit_metrics;
 mod line;
 mod listener_metrics;
 mod metrics;
+mod metrics_settings;
 mod request_metrics;
 mod ring;
 #[cfg(test)]
@@ -29,14 +37,17 @@ mod tracing;
 mod upstream_metrics;
 mod writer;
 
-pub use access_log::{AccessLog, AccessRecord, HttpProtocol};
+pub use accept_fault::AcceptFault;
+pub use access_log::{AccessLog, AccessRecord, AccessTls, ClientWords, HttpProtocol};
+pub use counts::Counts;
 pub use events::EventLog;
 pub use exposition::Format;
+pub use history::{History, Window};
 pub use hub::{LogError, Telemetry, TelemetryGuard};
 pub use key_log_metrics::KeyLogMetrics;
 pub use limit_metrics::Limit;
 pub use listener_metrics::{HandshakeTotals, ListenerMetrics};
 pub use metrics::{Metrics, Totals};
 pub use request_metrics::RequestMetrics;
-pub use ring::{HandshakeRing, RingOrder, RingOutcome, RingQuery};
+pub use ring::{HandshakeRing, RingOrder, RingOutcome, RingQuery, RingUsage};
 pub use upstream_metrics::{UpstreamFailure, UpstreamMetrics};

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::report::{ConnectionId, FailureClass, HandshakeReport, Message, Outcome};
+use crate::report::{ConnectionId, FailureClass, HandshakeKind, HandshakeReport, Message, Outcome};
 
 /// The most recent handshakes and, for an hour, the slowest, bounded by count and by an estimate of
 /// their memory. Probes are not kept.
@@ -25,10 +25,27 @@ pub struct RingQuery {
     pub class: Option<FailureClass>,
     /// Only those whose client sent this name (lower case, without a trailing dot).
     pub server_name: Option<String>,
+    /// Only those of this kind.
+    pub kind: Option<HandshakeKind>,
+    /// Only those whose ClientHello has this JA4 fingerprint.
+    pub ja4: Option<String>,
+    /// Only those whose connection was accepted then or later.
+    pub since: Option<SystemTime>,
     /// Newest or slowest first.
     pub order: RingOrder,
     /// How many at most, default 100.
     pub limit: usize,
+}
+
+/// What a ring holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingUsage {
+    /// Kept handshakes; one that is both recent and slow counts twice.
+    pub handshakes: usize,
+    /// An estimate of their memory.
+    pub bytes: usize,
+    /// Its bound.
+    pub max_bytes: usize,
 }
 
 /// How a kept handshake ended.
@@ -102,6 +119,24 @@ impl HandshakeRing {
             dropped.push(oldest);
         }
         drop(kept);
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn usage(&self) -> RingUsage {
+        let kept = self.kept();
+        let mut usage = RingUsage {
+            handshakes: kept.recent.len(),
+            bytes: kept.recent_bytes,
+            max_bytes: self.max_bytes,
+        };
+        // The slowest of the recent ones are counted twice: their bytes are shared, the bound is
+        // not.
+        for report in kept.slowest.iter().flatten() {
+            usage.handshakes += 1;
+            usage.bytes += heap_bytes(report);
+        }
+        usage
     }
 
     /// The report of one connection, while it is kept.
@@ -215,6 +250,12 @@ impl RingQuery {
                 .server_name
                 .as_deref()
                 .is_none_or(|wanted| report.server_name.as_deref() == Some(wanted))
+            && self.kind.is_none_or(|wanted| report.kind == Some(wanted))
+            && self
+                .ja4
+                .as_deref()
+                .is_none_or(|wanted| report.ja4.as_deref() == Some(wanted))
+            && self.since.is_none_or(|since| report.time >= since)
     }
 }
 
@@ -224,6 +265,9 @@ impl Default for RingQuery {
             outcome: None,
             class: None,
             server_name: None,
+            kind: None,
+            ja4: None,
+            since: None,
             order: RingOrder::Newest,
             limit: 100,
         }
@@ -234,8 +278,12 @@ impl Default for RingQuery {
 fn heap_bytes(report: &HandshakeReport) -> usize {
     /// The two counters of an [`Arc`].
     const ARC: usize = 2 * size_of::<usize>();
-    let diagnosis = match &report.outcome {
-        Outcome::Failed(failure) => failure.diagnosis.capacity(),
+    let failure = match &report.outcome {
+        Outcome::Failed(failure) => {
+            failure.diagnosis.capacity()
+                + failure.details.heap_bytes()
+                + failure.remedy.text().map_or(0, str::len)
+        }
         Outcome::Ok | Outcome::Probe => 0,
     };
     ARC + size_of::<HandshakeReport>()
@@ -245,7 +293,7 @@ fn heap_bytes(report: &HandshakeReport) -> usize {
             .as_ref()
             .map_or(0, |name| ARC + name.len())
         + report.ja4.as_ref().map_or(0, String::capacity)
-        + diagnosis
+        + failure
 }
 
 #[cfg(test)]
@@ -288,6 +336,9 @@ mod tests {
         for id in 0..10_000 {
             ring.push(report(id, id % 97));
         }
+        let usage = ring.usage();
+        assert_eq!((usage.handshakes, usage.max_bytes), (75 + 12, bytes));
+        assert!(usage.bytes <= bytes);
         let kept = ring.kept();
         assert_eq!(kept.recent.len(), 75);
         assert_eq!(
@@ -355,6 +406,30 @@ mod tests {
             }),
             [2]
         );
+        assert_eq!(
+            find(RingQuery {
+                kind: Some(HandshakeKind::Full),
+                ..all.clone()
+            }),
+            [1]
+        );
+        let ja4 = |ja4: &str| RingQuery {
+            ja4: Some(ja4.to_owned()),
+            ..all.clone()
+        };
+        let mut known = sample::complete();
+        known.id = ConnectionId(4);
+        known.ja4 = Some("t13d".to_owned());
+        ring.push(Arc::new(known));
+        assert_eq!(find(ja4("t13d")), [4]);
+        assert_eq!(find(ja4("t12d")), Vec::<u64>::new());
+        let since = |since| RingQuery {
+            since: Some(since),
+            ..all.clone()
+        };
+        assert_eq!(find(since(SystemTime::UNIX_EPOCH)), [4, 3, 2, 1]);
+        let later = SystemTime::now() + SLOWEST_AGE;
+        assert_eq!(find(since(later)), Vec::<u64>::new());
         assert_eq!(
             find(RingQuery {
                 class: Some(FailureClass::NoSharedVersion),

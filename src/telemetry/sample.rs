@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::report::{
     ConnectionId, Direction, Failure, FailureClass, FalseStart, HandshakeKind, HandshakeReport,
-    Message, Outcome, Part, Parts, Peer, Phase, Phases, ProtocolVersion, Resumption,
+    Message, Network, Outcome, Part, Parts, Peer, Phase, Phases, ProtocolVersion, Resumption,
     ServerNameLabel, Side,
 };
 
@@ -36,8 +36,14 @@ pub(crate) fn complete() -> HandshakeReport {
         session_age: None,
         false_start: FalseStart::NotApplicable,
         ja4: None,
-        rtt: Some(Duration::from_micros(1100)),
-        round_trips: 1,
+        network: Network {
+            rtt: Some(Duration::from_micros(1100)),
+            min_rtt: Some(Duration::from_micros(1000)),
+            segment_size: Some(1448),
+            client_flight: 522,
+            server_flight: 3000,
+        },
+        extra_round_trips: Vec::new(),
         total: Duration::from_micros(1500),
         phases,
         parts,
@@ -56,13 +62,13 @@ pub(crate) fn failed() -> HandshakeReport {
     phases.add(Phase::Select, Duration::from_micros(700));
     HandshakeReport {
         id: ConnectionId(0xdef),
-        outcome: Outcome::Failed(Failure {
-            class: FailureClass::NoSharedVersion,
-            phase: Phase::Select,
-            side: Side::Server,
-            alert: Some(70),
-            diagnosis: "the client offers \"1.1\" at most".into(),
-        }),
+        outcome: Outcome::Failed(Failure::new(
+            FailureClass::NoSharedVersion,
+            Phase::Select,
+            Side::Server,
+            Some(70),
+            "the client offers \"1.1\" at most".into(),
+        )),
         version: None,
         kind: None,
         cipher: None,

@@ -1,6 +1,9 @@
-//! A strict reader of the Prometheus text format 0.0.4, for tests: stricter than any scraper.
+//! A strict reader of the Prometheus text format 0.0.4 and of OpenMetrics 1.0, for tests: stricter
+//! than any scraper.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use super::exposition::Format;
 
 /// Sample values by series: the name and the labels as they stand in the text.
 pub(crate) type Samples = BTreeMap<String, f64>;
@@ -9,7 +12,25 @@ pub(crate) type Samples = BTreeMap<String, f64>;
 /// once before the samples of a family, families sorted and in one piece, names and escapes legal,
 /// no series twice, counters named `_total`, buckets cumulative and complete.
 pub(crate) fn read(text: &str) -> Samples {
+    let (samples, exemplars) = read_as(Format::Prometheus, text);
+    assert_eq!(exemplars, []);
+    samples
+}
+
+/// Series of buckets, and the exemplars of them as they stand in the text.
+pub(crate) type FoundExemplars = Vec<(String, String)>;
+
+/// Reads OpenMetrics text as [`read`] reads the other: families of counters have no suffix, an
+/// exemplar belongs to a bucket and lies within it, and the last line is `# EOF`.
+pub(crate) fn read_openmetrics(text: &str) -> (Samples, FoundExemplars) {
+    let text = text.strip_suffix("# EOF\n").unwrap();
+    assert!(!text.contains("# EOF"));
+    read_as(Format::OpenMetrics, text)
+}
+
+fn read_as(format: Format, text: &str) -> (Samples, FoundExemplars) {
     assert!(text.ends_with('\n'));
+    let mut exemplars = Vec::new();
     let mut samples = Samples::new();
     let mut family = (String::new(), String::new());
     let mut histograms = BTreeMap::new();
@@ -22,11 +43,37 @@ pub(crate) fn read(text: &str) -> Samples {
             let kind = lines.next().unwrap();
             let kind = kind.strip_prefix(&format!("# TYPE {name} ")).unwrap();
             assert!(["counter", "gauge", "histogram"].contains(&kind), "{kind}");
-            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+            let total = kind == "counter" && format == Format::Prometheus;
+            assert_eq!(total, name.ends_with("_total"), "{name}");
             family = (name.to_owned(), kind.to_owned());
             continue;
         }
+        let (line, exemplar) = match line.split_once(" # ") {
+            Some((line, exemplar)) => (line, Some(exemplar)),
+            None => (line, None),
+        };
         let (series, value) = line.rsplit_once(' ').unwrap();
+        if let Some(exemplar) = exemplar {
+            let bounds = split(series).1;
+            let le: f64 = bounds
+                .iter()
+                .find(|(name, _)| name == "le")
+                .unwrap()
+                .1
+                .parse()
+                .unwrap();
+            let (labels, numbers) = exemplar.split_once("} ").unwrap();
+            let labels = split(&format!("exemplar{labels}}}")).1;
+            let length: usize = labels
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum();
+            assert!((1..=128).contains(&length), "{exemplar}");
+            let (value, time) = numbers.split_once(' ').unwrap();
+            assert!(value.parse::<f64>().unwrap() <= le, "{line} {exemplar}");
+            assert!(time.parse::<f64>().unwrap() > 0.0, "{exemplar}");
+            exemplars.push((series.to_owned(), exemplar.to_owned()));
+        }
         let value: f64 = value.parse().unwrap();
         let (name, labels) = split(series);
         if family.1 == "histogram" {
@@ -44,7 +91,11 @@ pub(crate) fn read(text: &str) -> Samples {
                 _ => panic!("{line}"),
             }
         } else {
-            assert_eq!(name, family.0, "{line}");
+            let suffix = match (format, &*family.1) {
+                (Format::OpenMetrics, "counter") => "_total",
+                _ => "",
+            };
+            assert_eq!(name.strip_prefix(&family.0), Some(suffix), "{line}");
         }
         assert_eq!(samples.insert(series.to_owned(), value), None, "{series}");
     }
@@ -59,7 +110,7 @@ pub(crate) fn read(text: &str) -> Samples {
         assert_eq!(Some(last.1), histogram.count, "{series:?}");
         assert!(histogram.sum.unwrap() >= 0.0, "{series:?}");
     }
-    samples
+    (samples, exemplars)
 }
 
 #[derive(Default)]

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::counts::Counts;
 use super::exposition::Family;
 use super::shard::Block;
 use crate::report::{FailureClass, HandshakeKind, ProtocolVersion, ServerNameLabel, Side};
@@ -52,6 +53,20 @@ impl ServerNameMetrics {
             .flatten()
             .map(|count| count.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// Adds what was counted here.
+    pub(super) fn add_to(&self, counts: &mut Counts) {
+        for version in ProtocolVersion::ALL {
+            counts.full += self.complete.sum(counter(version, HandshakeKind::Full));
+            counts.resumed += self.complete.sum(counter(version, HandshakeKind::Resumed));
+        }
+        for (sum, sides) in counts.classes.iter_mut().zip(&self.failed) {
+            *sum += sides
+                .iter()
+                .map(|count| count.load(Ordering::Relaxed))
+                .sum::<u64>();
+        }
     }
 
     /// Writes the samples of `tls_handshakes_total`.

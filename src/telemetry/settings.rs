@@ -2,17 +2,17 @@
 
 use std::io::IsTerminal;
 
-use crate::config::{HandshakeEvents, Log, LogFormat, LogTarget};
+use crate::config::{AccessFormat, HandshakeLog, Log, LogFormat, LogTarget};
 
 /// The settings that events, the access log and the daemon's own log follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
     /// How lines look.
     pub(super) style: Style,
-    /// Whether requests are logged.
-    pub(super) access: bool,
-    /// Which handshakes make an event.
-    pub(super) handshakes: HandshakeEvents,
+    /// How requests are logged, if they are.
+    pub(super) access: Option<AccessFormat>,
+    /// Which handshakes make an event, and what it tells.
+    pub(super) handshake: HandshakeLog,
 }
 
 /// How lines look.
@@ -47,7 +47,7 @@ impl Settings {
                 LogFormat::Auto | LogFormat::Json => Style::Json,
             },
             access: log.access,
-            handshakes: log.handshake_events,
+            handshake: log.handshake,
         }
     }
 }

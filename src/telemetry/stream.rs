@@ -13,9 +13,31 @@ pub(super) enum Stream {
     Handshake,
 }
 
-/// Lost lines by stream: `log_events_dropped_total{stream}`.
+/// Why a line was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DropReason {
+    /// The output did not take it, or not fast enough.
+    Output,
+    /// Past `log.handshake.failures_per_second`.
+    Rate,
+}
+
+/// Lost lines: `log_events_dropped_total{stream,reason}`.
 #[derive(Debug, Default)]
-pub(super) struct Dropped([AtomicU64; Stream::ALL.len()]);
+pub(super) struct Dropped {
+    output: [AtomicU64; Stream::ALL.len()],
+    rate: AtomicU64,
+}
+
+impl DropReason {
+    /// The label's value.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Output => "output",
+            Self::Rate => "rate",
+        }
+    }
+}
 
 impl Stream {
     /// Every stream.
@@ -32,15 +54,22 @@ impl Stream {
 }
 
 impl Dropped {
-    /// Counts `lines` lost lines.
+    /// Counts `lines` lines that the output lost.
     pub(super) fn add(&self, stream: Stream, lines: u64) {
-        self.0[stream as usize].fetch_add(lines, Ordering::Relaxed);
+        self.output[stream as usize].fetch_add(lines, Ordering::Relaxed);
     }
 
-    /// The counts of all streams.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Stream, u64)> + '_ {
-        Stream::ALL
-            .into_iter()
-            .map(|stream| (stream, self.0[stream as usize].load(Ordering::Relaxed)))
+    /// Counts a handshake's event past the rate.
+    pub(super) fn past_rate(&self) {
+        self.rate.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All counts.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Stream, DropReason, u64)> + '_ {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let output = Stream::ALL.into_iter().zip(&self.output);
+        output
+            .map(move |(stream, count)| (stream, DropReason::Output, read(count)))
+            .chain([(Stream::Handshake, DropReason::Rate, read(&self.rate))])
     }
 }

@@ -13,6 +13,7 @@ use tokio_rustls::rustls::{InconsistentKeys, SignatureAlgorithm, SignatureScheme
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::chain::{Chain, ChainError};
+use super::hello::ClientHello as Hello;
 use super::hooks::TimedKey;
 use super::ocsp::{self, OcspError};
 use super::provider::client_provider;
@@ -199,6 +200,83 @@ impl LoadedCertificate {
         }
     }
 
+    /// The signature schemes that one of the keys can make, in TLS 1.3 or else in TLS 1.2.
+    pub(super) fn schemes(&self, tls13: bool) -> impl Iterator<Item = SignatureScheme> + '_ {
+        SCHEMES.iter().copied().filter(move |scheme| {
+            (!tls13 || in_tls13(scheme))
+                && self
+                    .pairs
+                    .iter()
+                    .any(|pair| pair.key.choose_scheme(&[*scheme]).is_some())
+        })
+    }
+
+    /// The chain that a client with this offer is sent under a policy with `suites`.
+    pub(super) fn chain_for(
+        &self,
+        hello: &Hello,
+        suites: &[&'static CipherSuite],
+    ) -> Option<&Chain> {
+        let schemes: Vec<SignatureScheme> = hello
+            .signature_algorithms
+            .iter()
+            .flatten()
+            .map(|&scheme| scheme.into())
+            .collect();
+        let client = Offered {
+            schemes: &schemes,
+            suite: |code| hello.cipher_suites.contains(&code),
+            curve: |code| {
+                let groups = hello.groups.as_ref();
+                groups.is_none_or(|groups| groups.contains(&code))
+            },
+        };
+        let index = self
+            .pairs
+            .iter()
+            .enumerate()
+            .position(|(index, pair)| self.fits(index, pair, suites, &client))
+            .unwrap_or(0);
+        self.chains.get(index).map(|(_, chain)| chain)
+    }
+
+    /// Whether the client can verify the pair at `index`: by its signature schemes, and in TLS 1.2
+    /// also by a suite for the key's type (RFC 5246 section 7.4.2) and by the key's curve, which
+    /// must be among the client's groups there (RFC 8422 section 5.1).
+    fn fits<S, C>(
+        &self,
+        index: usize,
+        pair: &CertifiedKey,
+        suites: &[&'static CipherSuite],
+        client: &Offered<'_, S, C>,
+    ) -> bool
+    where
+        S: Fn(u16) -> bool,
+        C: Fn(u16) -> bool,
+    {
+        let schemes = client.schemes;
+        let mut shared = suites.iter().filter(|suite| (client.suite)(suite.code));
+        // A client that offers suites of TLS 1.3 offers TLS 1.3, and so does a policy.
+        let mut versions = shared.clone().map(|suite| suite.version);
+        if versions.any(|version| version == ProtocolVersion::Tls13) {
+            let schemes: Vec<_> = schemes.iter().copied().filter(in_tls13).collect();
+            return pair.key.choose_scheme(&schemes).is_some();
+        }
+        if pair.key.choose_scheme(schemes).is_none() {
+            return false;
+        }
+        let kind = match pair.key.algorithm() {
+            SignatureAlgorithm::RSA => CertificateType::Rsa,
+            _ => CertificateType::Ecdsa,
+        };
+        let chain = self.chains.get(index);
+        let known = match chain.and_then(|(_, chain)| chain.curve) {
+            Some(curve) => (client.curve)(curve),
+            None => true,
+        };
+        known && shared.any(|suite| suite.certificate == kind)
+    }
+
     /// What is wrong with the chains, though not so wrong that they are not served. Without
     /// configured names, the names of one pair must be those of all.
     #[must_use]
@@ -242,6 +320,29 @@ impl LoadedCertificate {
     }
 }
 
+/// What decides which pair a client can verify.
+struct Offered<'a, S, C> {
+    schemes: &'a [SignatureScheme],
+    /// Whether a suite is offered.
+    suite: S,
+    /// Whether a curve is taken: without the extension every one is.
+    curve: C,
+}
+
+/// Every scheme that rustls can make.
+const SCHEMES: [SignatureScheme; 10] = [
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED25519,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+];
+
 /// Answers rustls with the pair that a client can verify.
 #[derive(Debug)]
 pub(super) struct PairResolver {
@@ -260,48 +361,28 @@ impl PairResolver {
             suites,
         }
     }
-
-    /// Whether the client can verify the pair at `index`: by its signature schemes, and in TLS 1.2
-    /// also by a suite for the key's type (RFC 5246 section 7.4.2) and by the key's curve, which
-    /// must be among the client's groups there (RFC 8422 section 5.1).
-    fn fits(&self, index: usize, pair: &CertifiedKey, client: &ClientHello<'_>) -> bool {
-        let schemes = client.signature_schemes();
-        let mut shared = self.suites.iter().filter(|suite| {
-            let mut offered = client.cipher_suites().iter();
-            offered.any(|&offered| u16::from(offered) == suite.code)
-        });
-        // A client that offers suites of TLS 1.3 offers TLS 1.3, and so does a policy.
-        let mut versions = shared.clone().map(|suite| suite.version);
-        if versions.any(|version| version == ProtocolVersion::Tls13) {
-            let schemes: Vec<_> = schemes.iter().copied().filter(in_tls13).collect();
-            return pair.key.choose_scheme(&schemes).is_some();
-        }
-        if pair.key.choose_scheme(schemes).is_none() {
-            return false;
-        }
-        let kind = match pair.key.algorithm() {
-            SignatureAlgorithm::RSA => CertificateType::Rsa,
-            _ => CertificateType::Ecdsa,
-        };
-        let chain = self.certificate.chains.get(index);
-        let curve = chain.and_then(|(_, chain)| chain.curve);
-        let known = match (curve, client.named_groups()) {
-            (Some(curve), Some(groups)) => groups.iter().any(|&group| u16::from(group) == curve),
-            _ => true,
-        };
-        known && shared.any(|suite| suite.certificate == kind)
-    }
 }
 
 impl ResolvesServerCert for PairResolver {
     fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let pairs = &self.certificate.pairs;
+        let groups = client_hello.named_groups();
+        let client = Offered {
+            schemes: client_hello.signature_schemes(),
+            suite: |code| {
+                let mut offered = client_hello.cipher_suites().iter();
+                offered.any(|&offered| u16::from(offered) == code)
+            },
+            curve: |code| {
+                groups.is_none_or(|groups| groups.iter().any(|&group| u16::from(group) == code))
+            },
+        };
         // With no pair that fits, the first one lets rustls find the precise reason; and many
         // clients do not insist on the curve.
         pairs
             .iter()
             .enumerate()
-            .find(|(index, pair)| self.fits(*index, pair, &client_hello))
+            .find(|(index, pair)| self.certificate.fits(*index, pair, &self.suites, &client))
             .map(|(_, pair)| pair)
             .or_else(|| pairs.first())
             .cloned()

@@ -5,8 +5,11 @@
 //! does not start is worse than one that some clients refuse.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_parser::asn1_rs::Oid;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
@@ -19,6 +22,7 @@ use x509_parser::time::ASN1Time;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::host::HostPattern;
+use crate::report::ChainLink;
 
 /// What a chain says of itself.
 #[derive(Debug)]
@@ -35,6 +39,10 @@ pub(super) struct Chain {
     pub(super) serial: Vec<u8>,
     /// What is wrong, but not so wrong that no client could accept it.
     pub(super) warnings: Vec<String>,
+    /// Its certificates, leaf first.
+    pub(super) links: Arc<[ChainLink]>,
+    /// What is wrong with their order, or which one is missing.
+    pub(super) fault: Option<Arc<str>>,
 }
 
 /// Why a chain is of no use. Positions count from 1.
@@ -79,11 +87,14 @@ impl Chain {
             curve: curve(leaf.public_key()),
             serial: leaf.raw_serial().to_vec(),
             warnings: Vec::new(),
+            links: parsed.iter().map(link).collect(),
+            fault: disorder(&parsed).map(Into::into),
         };
         read.read_names(leaf)?;
         read.read_validity(&parsed, now);
         read.read_purpose(leaf);
-        read.warnings.extend(disorder(&parsed));
+        let fault = read.fault.as_deref().map(ToOwned::to_owned);
+        read.warnings.extend(fault);
         Ok(read)
     }
 
@@ -187,6 +198,18 @@ impl Chain {
             self.warnings
                 .push("its extended key usage does not allow TLS servers".to_owned());
         }
+    }
+}
+
+fn link(certificate: &X509Certificate<'_>) -> ChainLink {
+    let not_after = certificate.validity().not_after;
+    ChainLink {
+        subject: certificate.subject().to_string(),
+        issuer: certificate.issuer().to_string(),
+        not_after: OffsetDateTime::from_unix_timestamp(not_after.timestamp())
+            .ok()
+            .and_then(|time| time.format(&Rfc3339).ok())
+            .unwrap_or_else(|| not_after.to_string()),
     }
 }
 

@@ -67,10 +67,26 @@ impl Clock {
         self.sessions
     }
 
-    /// From now on time belongs to `phase`.
+    /// From now on time belongs to `phase`. Where it is the running one nothing is charged yet: a
+    /// wait that goes on may turn out to have ended before now.
     pub(super) fn enter(&mut self, phase: Phase, now: Instant) {
+        if self.running == Running::Phase(phase) {
+            return;
+        }
         self.charge(now);
         self.running = Running::Phase(phase);
+    }
+
+    /// Bytes of the client are read now that the kernel has had since `arrival`. Where a wait for
+    /// them is running, it ended then; since then they lay unread, which is our time.
+    pub(super) fn received(&mut self, arrival: Instant, now: Instant) {
+        if self.phase().kind() != PhaseKind::Client {
+            return;
+        }
+        self.charge(arrival.min(now));
+        let unread = now.saturating_duration_since(self.last);
+        self.last = self.last.max(now);
+        self.phases.add(Phase::ReadQueue, unread);
     }
 
     /// The running phase turns out to be another one: the time since the last reading is its.
@@ -138,6 +154,34 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_that_lay_unread_are_no_wait_for_the_client() {
+        let start = Instant::now();
+        let at = |micros| start + Duration::from_micros(micros);
+        let mut clock = Clock::start(start);
+        clock.enter(Phase::ClientHelloWait, at(10));
+        // They had come before anyone waited.
+        clock.received(at(4), at(30));
+        clock.enter(Phase::ClientHelloRead, at(30));
+        clock.enter(Phase::ClientHelloRead, at(90));
+        clock.received(at(70), at(95));
+        // In a queue of our own nothing is taken off.
+        clock.enter(Phase::Admission, at(100));
+        clock.received(at(110), at(120));
+        // Never after they are read.
+        clock.enter(Phase::ClientFlightWait, at(130));
+        clock.received(at(150), at(140));
+        let (phases, _, total) = clock.stop(at(140));
+        assert_eq!(total, Duration::from_micros(140));
+        assert_eq!(phases.sum(), 140_000);
+        assert_eq!(phases.nanos(Phase::AcceptQueue), 10_000);
+        assert_eq!(phases.nanos(Phase::ClientHelloWait), 0);
+        assert_eq!(phases.nanos(Phase::ClientHelloRead), 40_000 + 5_000);
+        assert_eq!(phases.nanos(Phase::ReadQueue), 20_000 + 25_000);
+        assert_eq!(phases.nanos(Phase::Admission), 30_000);
+        assert_eq!(phases.nanos(Phase::ClientFlightWait), 10_000);
+    }
 
     #[test]
     fn phases_add_up_and_work_is_split() {

@@ -4,21 +4,27 @@
 //! groups there), so an incompatible offer is compared with the policy in a fixed order: version,
 //! suites, certificate type, groups, signature algorithms, ALPN.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_rustls::rustls::pki_types::UnixTime;
-use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, SignatureAlgorithm};
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
 use super::alert;
 use super::client_auth::take_refused;
-use super::hello::{ClientHello, is_grease};
+use super::comparison;
+use super::hello::{ClientHello, HelloError, ServerName};
+use super::selection;
 use super::sites::Site;
-use crate::config::{CipherSuite, Group, Policy};
-use crate::report::{Failure, FailureClass, Phase, ProtocolVersion, Side};
+use crate::config::{Group, Policy};
+use crate::report::{
+    Comparison, Failure, FailureClass, FailureDetails, Name, Phase, Side, gave_up_like,
+};
 
 /// What is known when a handshake fails.
 #[derive(Debug)]
@@ -61,50 +67,77 @@ pub(super) fn of_error(error: &io::Error, scene: &Scene<'_>) -> Failure {
         _ => (C::Reset, Side::Network, "the connection broke"),
     };
     let phase = scene.phase;
-    let diagnosis = format!(
-        "{text} in phase {} after {:.3} s",
-        phase.name(),
-        scene.elapsed.as_secs_f64()
-    );
-    Failure {
-        class,
-        phase,
-        side,
-        alert: scene.alert_sent,
-        diagnosis,
+    let mut details = details(scene);
+    details.waited_for = awaited(phase);
+    let elapsed = scene.elapsed;
+    let mut diagnosis = match details.waited_for {
+        Some(awaited) => format!(
+            "{text} after {:.3} s, while we waited for {awaited}",
+            elapsed.as_secs_f64()
+        ),
+        None => format!(
+            "{text} in phase {} after {:.3} s",
+            phase.name(),
+            elapsed.as_secs_f64()
+        ),
+    };
+    if matches!(class, C::ClientClosed | C::Reset) {
+        details.gave_up_like = gave_up_like(elapsed);
+        match details.gave_up_like {
+            Some(whose) => {
+                let _ = write!(
+                    diagnosis,
+                    ": gave up after {:.1} s, {whose}",
+                    elapsed.as_secs_f64()
+                );
+            }
+            None => {
+                details.undetermined = true;
+                diagnosis.push_str("; it did not say why");
+            }
+        }
     }
+    Failure::new(class, phase, side, scene.alert_sent, diagnosis).with(details)
 }
 
 /// The failure of a connection whose first bytes are no ClientHello.
 pub(super) fn of_first_bytes(class: FailureClass, alert: Option<u8>, diagnosis: String) -> Failure {
-    Failure {
+    Failure::new(
         class,
-        phase: Phase::ClientHelloRead,
-        side: Side::Server,
+        Phase::ClientHelloRead,
+        Side::Server,
         alert,
         diagnosis,
-    }
+    )
+}
+
+/// The failure of a client whose ClientHello our parser does not take.
+pub(super) fn of_hello_error(error: HelloError) -> Failure {
+    let (class, code) = match error {
+        HelloError::NotClientHello(_) => {
+            (FailureClass::ProtocolViolation, alert::UNEXPECTED_MESSAGE)
+        }
+        HelloError::Malformed(_) => (FailureClass::Malformed, alert::DECODE_ERROR),
+        HelloError::DuplicateExtension(_) => (FailureClass::ProtocolViolation, 47),
+    };
+    of_first_bytes(class, Some(code), error.to_string())
 }
 
 /// The failure of a client that offers no version of the policy.
 pub(super) fn no_shared_version(hello: &ClientHello, policy: &Policy) -> Failure {
-    let offered = list(hello.versions().into_iter().map(version_name));
-    Failure {
-        class: FailureClass::NoSharedVersion,
-        phase: Phase::Select,
-        side: Side::Server,
-        alert: Some(alert::PROTOCOL_VERSION),
-        diagnosis: format!(
-            "the client offers {offered}; policy \"{}\" allows {}",
-            policy.name,
-            list(
-                policy
-                    .versions
-                    .iter()
-                    .map(|version| format!("TLS {}", version.name()))
-            ),
+    let details = comparison::of_versions(hello, policy);
+    let (offered, allowed) = sets(details.versions.as_ref());
+    Failure::new(
+        FailureClass::NoSharedVersion,
+        Phase::Select,
+        Side::Server,
+        Some(alert::PROTOCOL_VERSION),
+        format!(
+            "no version in common: the client offers {offered}; policy \"{}\" allows {allowed}",
+            policy.name
         ),
-    }
+    )
+    .with(details)
 }
 
 /// The failure of a handshake that is refused because too many compute or wait.
@@ -113,89 +146,89 @@ pub(super) fn no_shared_version(hello: &ClientHello, policy: &Policy) -> Failure
 /// 8446 section 6.2): clients take it as final for this connection, while on handshake_failure and
 /// protocol_version some come back at once with another offer.
 pub(super) fn overload() -> Failure {
-    Failure {
-        class: FailureClass::RefusedOverload,
-        phase: Phase::Admission,
-        side: Side::Server,
-        alert: Some(alert::INTERNAL_ERROR),
-        diagnosis: "as many handshakes as limits.handshakes compute or wait already".into(),
-    }
+    Failure::new(
+        FailureClass::RefusedOverload,
+        Phase::Admission,
+        Side::Server,
+        Some(alert::INTERNAL_ERROR),
+        "as many handshakes as limits.handshakes compute or wait already".into(),
+    )
 }
 
 /// The failure of a client whose server name is not served.
-pub(super) fn no_such_name(hello: &ClientHello) -> Failure {
-    let (class, diagnosis) = match (hello.name(), &hello.server_name) {
+pub(super) fn no_such_name(hello: &ClientHello, served: &BTreeSet<Arc<str>>) -> Failure {
+    let (details, meant) = comparison::of_name(hello, served);
+    let (class, mut diagnosis) = match (hello.name(), &hello.server_name) {
         (Some(name), _) => (
             FailureClass::UnknownSni,
             format!("server name {name:?} is not configured here"),
         ),
-        (None, super::hello::ServerName::Invalid) => (
+        (None, ServerName::Invalid) => (
             FailureClass::UnknownSni,
             "the server name sent is no host name".into(),
         ),
         (None, _) => (FailureClass::MissingSni, "no server name was sent".into()),
     };
-    Failure {
-        class,
-        phase: Phase::Select,
-        side: Side::Server,
-        alert: Some(alert::UNRECOGNIZED_NAME),
-        diagnosis,
+    if let Some(meant) = meant {
+        let _ = write!(diagnosis, "; {meant:?} is");
     }
+    Failure::new(
+        class,
+        Phase::Select,
+        Side::Server,
+        Some(alert::UNRECOGNIZED_NAME),
+        diagnosis,
+    )
+    .with(details)
 }
 
 /// The failure of a client that says it offers less than it can, where the policy has more.
-pub(super) fn needless_fallback() -> Failure {
-    Failure {
-        class: FailureClass::NoSharedVersion,
-        phase: Phase::Select,
-        side: Side::Server,
-        alert: Some(alert::INAPPROPRIATE_FALLBACK),
-        diagnosis: "the client fell back to TLS 1.2 after an attempt that failed \
-                    (TLS_FALLBACK_SCSV), and the policy has TLS 1.3: somebody may be forcing it"
+pub(super) fn needless_fallback(hello: &ClientHello, policy: &Policy) -> Failure {
+    Failure::new(
+        FailureClass::NoSharedVersion,
+        Phase::Select,
+        Side::Server,
+        Some(alert::INAPPROPRIATE_FALLBACK),
+        "the client fell back to TLS 1.2 after an attempt that failed (TLS_FALLBACK_SCSV), and the \
+         policy has TLS 1.3: somebody may be forcing it"
             .into(),
-    }
+    )
+    .with(comparison::of_versions(hello, policy))
 }
 
 /// The failure of a client that sent application data before our Finished, where that is refused.
 pub(super) fn false_start() -> Failure {
-    Failure {
-        class: FailureClass::FalseStartRefused,
-        phase: Phase::ClientFinished,
-        side: Side::Server,
-        alert: Some(alert::UNEXPECTED_MESSAGE),
-        diagnosis: "the client sent application data before the handshake was complete (False \
-                    Start), which the policy refuses"
+    Failure::new(
+        FailureClass::FalseStartRefused,
+        Phase::ClientFinished,
+        Side::Server,
+        Some(alert::UNEXPECTED_MESSAGE),
+        "the client sent application data before the handshake was complete (False Start), which \
+         the policy refuses"
             .into(),
-    }
+    )
 }
 
-fn of_tls(error: &Error, scene: &Scene<'_>) -> Failure {
+/// The failure that rustls's `error` means.
+pub(super) fn of_tls(error: &Error, scene: &Scene<'_>) -> Failure {
     use FailureClass as C;
 
     if let Error::AlertReceived(description) = error {
         return of_client_alert(u8::from(*description), scene);
     }
     if let Some((class, alert, diagnosis)) = client_certificate(error) {
-        return Failure {
-            class,
-            phase: Phase::ClientAuth,
-            side: Side::Server,
-            alert: Some(scene.alert_sent.unwrap_or(alert)),
-            diagnosis,
-        };
+        let alert = Some(scene.alert_sent.unwrap_or(alert));
+        return Failure::new(class, Phase::ClientAuth, Side::Server, alert, diagnosis)
+            .with(details(scene));
     }
     let (class, alert) = match error {
         Error::PeerIncompatible(_) => {
-            let (class, diagnosis) = incompatible(scene)
+            let details = details(scene);
+            let (class, diagnosis) = incompatible(scene, &details)
                 .unwrap_or_else(|| (C::ProtocolViolation, format!("rustls: {error}")));
-            return Failure {
-                class,
-                phase: work_phase(scene.phase),
-                side: Side::Server,
-                alert: Some(scene.alert_sent.unwrap_or(alert::HANDSHAKE_FAILURE)),
-                diagnosis,
-            };
+            let phase = work_phase(scene.phase);
+            let alert = Some(scene.alert_sent.unwrap_or(alert::HANDSHAKE_FAILURE));
+            return Failure::new(class, phase, Side::Server, alert, diagnosis).with(details);
         }
         Error::NoApplicationProtocol => (C::NoSharedAlpn, Some(120)),
         Error::DecryptError => (C::DecryptError, Some(20)),
@@ -207,17 +240,20 @@ fn of_tls(error: &Error, scene: &Scene<'_>) -> Failure {
         Error::PeerMisbehaved(_) => (C::ProtocolViolation, Some(47)),
         _ => (C::Internal, None),
     };
+    let details = details(scene);
     let diagnosis = match class {
-        C::NoSharedAlpn => alpn_difference(scene),
+        C::NoSharedAlpn => {
+            let (offered, allowed) = sets(details.alpn.as_ref());
+            format!(
+                "no application protocol in common: the client offers {offered}; the policy \
+                 allows {allowed}"
+            )
+        }
         _ => format!("rustls: {error}"),
     };
-    Failure {
-        class,
-        phase: work_phase(scene.phase),
-        side: Side::Server,
-        alert: scene.alert_sent.or(alert),
-        diagnosis,
-    }
+    let phase = work_phase(scene.phase);
+    let alert = scene.alert_sent.or(alert);
+    Failure::new(class, phase, Side::Server, alert, diagnosis).with(details)
 }
 
 /// What is wrong with the client's certificate, and the alert that rustls sends for it.
@@ -321,17 +357,55 @@ fn of_client_alert(code: u8, scene: &Scene<'_>) -> Failure {
         Phase::ClientFinished | Phase::ServerFinishWrite => Phase::ClientFlightWait,
         phase => phase,
     };
+    let mut details = details(scene);
     let mut diagnosis = format!("the client sent alert {code} ({})", alert::name(code));
     if class == FailureClass::ClientRejectedCert {
-        diagnosis.push_str(": it does not accept the certificate that it was sent");
+        diagnosis.push_str(": ");
+        diagnosis.push_str(match code {
+            45 => "to it, the certificate that it was sent has expired",
+            44 => "to it, the certificate that it was sent is revoked",
+            48 => "it does not know the issuer of the certificate that it was sent",
+            43 => "it takes no certificates of the kind that it was sent",
+            _ => "it does not accept the certificate that it was sent, and does not say why",
+        });
+        details.undetermined = matches!(code, 42 | 46);
+        show_chain(&mut details, &mut diagnosis, scene);
+    } else if class == FailureClass::ClientAlert {
+        // Which of our messages it did not like is not said in an alert.
+        details.undetermined = true;
     }
     let alert = Some(scene.alert_received.unwrap_or(code));
-    Failure {
-        class,
-        phase,
-        side: Side::Client,
-        alert,
-        diagnosis,
+    Failure::new(class, phase, Side::Client, alert, diagnosis).with(details)
+}
+
+/// The chain that was sent, and what is wrong with it.
+fn show_chain(details: &mut FailureDetails, diagnosis: &mut String, scene: &Scene<'_>) {
+    let (Some(hello), Some(site)) = (scene.hello, scene.site) else {
+        return;
+    };
+    let suites = &site.policy().spec().cipher_suites;
+    let Some(chain) = site.certificate().chain_for(hello, suites) else {
+        return;
+    };
+    if let Some(leaf) = chain.links.first() {
+        let _ = write!(
+            diagnosis,
+            " (\"{}\", issued by \"{}\", valid until {})",
+            leaf.subject, leaf.issuer, leaf.not_after
+        );
+    }
+    if let Some(fault) = &chain.fault {
+        let _ = write!(diagnosis, "; {fault}");
+    }
+    details.chain = Some(chain.links.clone());
+    details.chain_fault.clone_from(&chain.fault);
+}
+
+/// Both sides' sets, as far as they are known.
+fn details(scene: &Scene<'_>) -> FailureDetails {
+    match (scene.hello, scene.site) {
+        (Some(hello), Some(site)) => comparison::of_offer(hello, site),
+        _ => FailureDetails::default(),
     }
 }
 
@@ -345,136 +419,88 @@ const fn work_phase(phase: Phase) -> Phase {
 }
 
 /// The first thing that offer and policy do not share.
-fn incompatible(scene: &Scene<'_>) -> Option<(FailureClass, String)> {
+fn incompatible(scene: &Scene<'_>, details: &FailureDetails) -> Option<(FailureClass, String)> {
     let hello = scene.hello?;
     let site = scene.site?;
     let policy = site.policy().spec();
-    let allows = |version| policy.versions.contains(&version);
-    let tls13 = hello.offers_tls13() && allows(ProtocolVersion::Tls13);
-    let tls12 = hello.offers_tls12() && allows(ProtocolVersion::Tls12);
-    if !(tls12 || tls13) {
-        let failure = no_shared_version(hello, policy);
-        return Some((failure.class, failure.diagnosis));
-    }
-    let shared: Vec<&&CipherSuite> = policy
+    let version = match selection::version(hello, policy) {
+        Ok(version) => version,
+        Err(failure) => return Some((failure.class, failure.diagnosis)),
+    };
+    let name = &policy.name;
+    let mut shared = policy
         .cipher_suites
         .iter()
-        .filter(|suite| (suite.code >> 8 == 0x13) == tls13)
+        .filter(|suite| suite.version == version)
         .filter(|suite| hello.cipher_suites.contains(&suite.code))
-        .collect();
-    if shared.is_empty() {
+        .peekable();
+    if shared.peek().is_none() {
+        let (offered, allowed) = sets(details.cipher_suites.as_ref());
         let text = format!(
-            "no cipher suite in common: the client offers {}; policy \"{}\" allows {}",
-            list(known(&hello.cipher_suites).map(suite_name)),
-            policy.name,
-            list(
-                policy
-                    .cipher_suites
-                    .iter()
-                    .map(|suite| suite.name.to_owned())
-            ),
+            "no cipher suite of TLS {} in common: the client offers {offered}; policy \"{name}\" \
+             allows {allowed}",
+            version.name(),
         );
         return Some((FailureClass::NoSharedCipher, text));
     }
-    if !tls13 {
-        let mut algorithms = site.certificate().algorithms();
-        let serves = algorithms.any(|algorithm| {
-            let kind = if algorithm == SignatureAlgorithm::RSA {
-                "_RSA_"
-            } else {
-                "_ECDSA_"
-            };
-            shared.iter().any(|suite| suite.name.contains(kind))
-        });
-        if !serves {
-            let text = format!(
-                "the suites in common ({}) need a certificate of the other key type",
-                list(shared.iter().map(|suite| suite.name.to_owned())),
-            );
-            return Some((FailureClass::CertTypeMismatch, text));
-        }
+    if !shared
+        .clone()
+        .any(|suite| comparison::fits(suite, site.certificate()))
+    {
+        let names: Vec<Name> = shared.map(|suite| suite.name.into()).collect();
+        let text = format!(
+            "the suites in common ({}) need a certificate of another key type; the certificate \
+             here is {}",
+            comparison::list(&names),
+            details.certificate_types.join(" and "),
+        );
+        return Some((FailureClass::CertTypeMismatch, text));
     }
     let groups = hello.groups.as_deref().unwrap_or_default();
-    if !policy
-        .groups
-        .iter()
-        .any(|group| groups.contains(&group.code))
-    {
+    let usable = |group: &&&Group| group.usable_for(version);
+    let mut usable = policy.groups.iter().filter(usable);
+    if !usable.any(|group| groups.contains(&group.code)) {
+        let (offered, allowed) = sets(details.groups.as_ref());
         let text = format!(
-            "no key exchange group in common: the client offers {}; policy \"{}\" allows {}",
-            list(known(groups).map(group_name)),
-            policy.name,
-            list(policy.groups.iter().map(|group| group.name.to_owned())),
+            "no key exchange group of TLS {} in common: the client offers {offered}; policy \
+             \"{name}\" allows {allowed}",
+            version.name(),
         );
         return Some((FailureClass::NoSharedGroup, text));
     }
-    let schemes = hello.signature_algorithms.as_deref().unwrap_or_default();
+    let (offered, allowed) = sets(details.signature_schemes.as_ref());
     Some((
         FailureClass::NoSharedSigalg,
         format!(
-            "no signature scheme of the client ({}) can be made with the certificate's key",
-            list(known(schemes).map(|scheme| format!("0x{scheme:04x}"))),
+            "no signature scheme in common: the client takes {offered}; the certificate's key \
+             ({}) makes {allowed}",
+            details.certificate_types.join(" and "),
         ),
     ))
 }
 
-fn alpn_difference(scene: &Scene<'_>) -> String {
-    let offered = scene
-        .hello
-        .and_then(|hello| hello.alpn.as_ref())
-        .map_or_else(String::new, |alpn| {
-            list(
-                alpn.iter()
-                    .map(|protocol| protocol.escape_ascii().to_string()),
-            )
-        });
-    let allowed = scene.site.map_or_else(String::new, |site| {
-        list(
-            site.policy()
-                .spec()
-                .alpn
-                .iter()
-                .map(|protocol| protocol.name().to_owned()),
+/// Both sides of a comparison, for people.
+fn sets(comparison: Option<&Comparison>) -> (String, String) {
+    comparison.map_or_else(Default::default, |both| {
+        (
+            comparison::list(&both.offered),
+            comparison::list(&both.allowed),
         )
-    });
-    format!(
-        "no application protocol in common: the client offers {offered}; the policy allows {allowed}"
-    )
+    })
 }
 
-fn known(values: &[u16]) -> impl Iterator<Item = u16> + '_ {
-    values.iter().copied().filter(|&value| !is_grease(value))
-}
-
-fn suite_name(code: u16) -> String {
-    CipherSuite::by_code(code).map_or_else(|| format!("0x{code:04x}"), |suite| suite.name.into())
-}
-
-fn group_name(code: u16) -> String {
-    Group::by_code(code).map_or_else(|| format!("0x{code:04x}"), |group| group.name.into())
-}
-
-fn version_name(version: u16) -> String {
-    match version {
-        0x0300 => "SSL 3.0".into(),
-        0x0301..=0x0304 => format!("TLS 1.{}", version - 0x0301),
-        _ => format!("0x{version:04x}"),
-    }
-}
-
-/// At most sixteen names: an offer can have thousands.
-fn list(names: impl Iterator<Item = String>) -> String {
-    let mut text = String::new();
-    for (index, name) in names.enumerate() {
-        if index == 16 {
-            text.push_str(", …");
-            break;
-        }
-        let _ = write!(text, "{}{name}", if index == 0 { "" } else { ", " });
-    }
-    if text.is_empty() {
-        "nothing".into()
-    } else {
-        text
-    }
+/// What a handshake waits for in a phase.
+const fn awaited(phase: Phase) -> Option<&'static str> {
+    Some(match phase {
+        Phase::ProxyHeaderWait => "the PROXY header",
+        Phase::ClientHelloWait => "the first byte of the ClientHello",
+        Phase::ClientHelloRead => "the rest of the ClientHello",
+        Phase::Admission => "a free crypto slot",
+        Phase::ServerFlightWrite => "the client to take our flight",
+        Phase::RetryWait => "the second ClientHello",
+        Phase::ClientFlightWait => "the client's answer to our flight",
+        Phase::ClientFlightRead => "the rest of the client's flight",
+        Phase::ServerFinishWrite => "the client to take our last messages",
+        _ => return None,
+    })
 }

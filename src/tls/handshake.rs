@@ -22,17 +22,23 @@ use super::diagnosis::{self, Scene};
 use super::first_flight::Assembly;
 use super::first_flight::{FirstFlight, looks_like_http};
 use super::hello::ClientHello;
+use super::ja4::ja4;
 use super::offer::Offer;
 use super::policy::TlsPolicy;
-use super::record::{EarlyData, FirstRequest, Readmission, RecordIo, Transport};
-use super::sites::{Choice, Site, Sites};
+use super::record::{EarlyData, Readmission, RecordIo, Sequel};
+use super::remedy::Ailment;
+use super::selection;
+use super::sites::{Site, Sites};
+use super::streaming::FirstRequest;
+use super::transport::Transport;
 use super::work::{SessionFacts, Verdict};
 use crate::config::{Alpn, CipherSuite, FalseStartMode, Group};
 use crate::deadline::Deadline;
 use crate::proxy_protocol::ProxyHeader;
 use crate::report::{
-    ConnectionId, Direction, Failure, FailureClass, FalseStart, HandshakeKind, HandshakeReport,
-    Ineligible, Message, Outcome, Peer, Phase, ProtocolVersion, Resumption, ServerNameLabel, Side,
+    Confidence, ConnectionId, Direction, ExtraRoundTrip, Failure, FailureClass, FalseStart,
+    HandshakeKind, HandshakeReport, Ineligible, Message, Network, Outcome, Peer, Phase,
+    ProtocolVersion, Resumption, ServerNameLabel, Side,
 };
 use crate::telemetry::ListenerMetrics;
 
@@ -85,6 +91,9 @@ pub struct Refused<S> {
     /// The stream, where something was written that the client should have time to read: closing
     /// at once could destroy it with an RST.
     pub linger: Option<S>,
+    /// What [`super::prescribe`] wants to know, once the client has its alert; `None` for probes
+    /// and where no ClientHello was decoded.
+    pub ailment: Option<Ailment>,
 }
 
 /// What rustls encrypts ahead of the kernel: two records. More of it costs memory for each client
@@ -128,7 +137,7 @@ where
         FirstFlight::Closed { .. } => {
             return Err(facts.broken(io, &io::ErrorKind::UnexpectedEof.into()));
         }
-        FirstFlight::NotTls(bytes) => return Err(not_tls(&facts, io, &bytes).await),
+        FirstFlight::NotTls(bytes) => return Err(not_tls(&mut facts, io, &bytes).await),
         FirstFlight::WrongRecord(kind) => {
             let text = format!("the first record is of type {kind}, not a handshake record");
             let class = FailureClass::ProtocolViolation;
@@ -143,50 +152,23 @@ where
     };
     let hello = match ClientHello::parse(&message) {
         Ok(hello) => hello,
-        Err(error) => {
-            let (class, code) = match error {
-                super::hello::HelloError::NotClientHello(_) => {
-                    (FailureClass::ProtocolViolation, alert::UNEXPECTED_MESSAGE)
-                }
-                super::hello::HelloError::Malformed(_) => {
-                    (FailureClass::Malformed, alert::DECODE_ERROR)
-                }
-                super::hello::HelloError::DuplicateExtension(_) => {
-                    (FailureClass::ProtocolViolation, 47)
-                }
-            };
-            let failure = diagnosis::of_first_bytes(class, Some(code), error.to_string());
-            return Err(facts.refuse(io, failure).await);
-        }
+        Err(error) => return Err(facts.refuse(io, diagnosis::of_hello_error(error)).await),
     };
-    let (choice, label) = sites.choose(&hello);
+    let (site, label) = selection::site(&hello, sites);
+    let hellos = sites.hellos();
+    hellos.saw(&message, &hello, &incoming.listener, &label);
     facts.label = label;
+    facts.message = message;
     let hello = facts.hello.insert(hello);
-    let site = match choice {
-        Choice::Site(site) => site,
-        Choice::UnknownName | Choice::MissingName => {
-            let failure = diagnosis::no_such_name(hello);
-            return Err(facts.refuse(io, failure).await);
-        }
+    let selected = site.and_then(|site| {
+        let version = selection::version(hello, site.policy().spec())?;
+        Ok((site, version))
+    });
+    let (site, version) = match selected {
+        Ok(selected) => selected,
+        Err(failure) => return Err(facts.refuse(io, failure).await),
     };
     let policy = site.policy().spec();
-    let shared = policy.versions.iter().any(|version| match version {
-        ProtocolVersion::Tls12 => hello.offers_tls12(),
-        ProtocolVersion::Tls13 => hello.offers_tls13(),
-    });
-    if !shared {
-        let failure = diagnosis::no_shared_version(hello, policy);
-        return Err(facts.refuse(io, failure).await);
-    }
-    if hello.falls_back() && policy.versions.contains(&ProtocolVersion::Tls13) {
-        let failure = diagnosis::needless_fallback();
-        return Err(facts.refuse(io, failure).await);
-    }
-    let tls13 = hello.offers_tls13() && policy.versions.contains(&ProtocolVersion::Tls13);
-    let version = match tls13 {
-        true => ProtocolVersion::Tls13,
-        false => ProtocolVersion::Tls12,
-    };
     if let Some(handshake) = io.handshake() {
         handshake
             .deadline
@@ -198,15 +180,9 @@ where
     let site = facts.site.insert(site).clone();
     // A session is opened once, however often it is asked for.
     let mut known = None;
-    let mut class = || {
-        *known.get_or_insert_with(
-            || match site.policy().resumes(version, Offer::read(&message)) {
-                true => Class::Resumption,
-                false => Class::Full,
-            },
-        )
-    };
-    if admission.refuses(&mut class) {
+    let refuses = admission
+        .refuses(|| *known.get_or_insert_with(|| class_of(&site, version, &facts.message)));
+    if refuses {
         if let Some(handshake) = io.handshake() {
             handshake.clock.enter(Phase::Admission, Instant::now());
         }
@@ -235,6 +211,7 @@ where
             .transcript
             .expect_client_certificate(site.policy().clients().is_some());
     }
+    let class = || known.unwrap_or_else(|| class_of(&site, version, &facts.message));
     let slot = match slot(&mut start.io, admission, class).await {
         Ok(slot) => slot,
         Err(Unadmitted::Overload) => {
@@ -242,7 +219,6 @@ where
         }
         Err(Unadmitted::Broken(error)) => return Err(facts.broken(start.io, &error)),
     };
-    drop(message);
     if let Some(handshake) = start.io.handshake() {
         handshake.begin_server_flight();
     }
@@ -265,7 +241,7 @@ where
                 Some(_) => Some(Alpn::Http11),
                 None => None,
             };
-            let report = facts.report(io, Some(connection), alpn, |_| Outcome::Ok);
+            let mut report = facts.report(io, Some(connection), alpn, |_| Outcome::Ok);
             let first = FirstRequest {
                 since: Instant::now(),
                 kind: report.kind.unwrap_or(HandshakeKind::Full),
@@ -273,7 +249,12 @@ where
             };
             connection.set_buffer_limit(Some(UNSENT));
             if connection.wants_read() {
-                io.finish(Some(first));
+                if watch_for_false_start(io, &mut report).await == Sequel::Other {
+                    first.came(first.since.elapsed());
+                    io.finish(None);
+                } else {
+                    io.finish(Some(first));
+                }
             } else {
                 // rustls holds plaintext already: it came with the client's last flight.
                 first.came(Duration::ZERO);
@@ -306,13 +287,45 @@ where
 /// The report of a connection that ended before its ClientHello was waited for, in its PROXY
 /// header.
 #[must_use]
-pub fn never_began(incoming: &Incoming, outcome: Outcome) -> HandshakeReport {
+pub fn never_began<S: Transport>(io: S, incoming: &Incoming, outcome: Outcome) -> HandshakeReport {
     let deadline = Deadline::new("handshake_timeout", incoming.accepted);
-    let mut io = RecordIo::new((), incoming.accepted, deadline);
+    let mut io = RecordIo::new(io, incoming.accepted, deadline);
     if let (Some(proxied), Some(handshake)) = (incoming.proxy, io.handshake()) {
         handshake.clock.enter(Phase::ProxyHeaderWait, proxied.since);
     }
     Facts::of(incoming).report(&mut io, None, None, |_| outcome)
+}
+
+/// Whether a client is about to resume a session, genuinely.
+fn class_of(site: &Site, version: ProtocolVersion, message: &[u8]) -> Class {
+    match site.policy().resumes(version, Offer::read(message)) {
+        true => Class::Resumption,
+        false => Class::Full,
+    }
+}
+
+/// Where the client can have used False Start without our seeing it before our Finished went:
+/// looks whether its data came sooner than an answer can.
+async fn watch_for_false_start<S: Transport>(
+    io: &mut RecordIo<S>,
+    report: &mut HandshakeReport,
+) -> Sequel {
+    let unseen = matches!(
+        report.false_start,
+        FalseStart::EligibleUnused | FalseStart::Ineligible(_)
+    );
+    let rtt = report.network.min_rtt.filter(|&rtt| rtt >= TELLING_RTT);
+    let Some(rtt) = rtt.filter(|_| unseen) else {
+        return Sequel::Nothing;
+    };
+    let sequel = io.sequel(rtt.min(LONGEST_RTT)).await;
+    if sequel == Sequel::TooSoon {
+        report.false_start = FalseStart::Used(Confidence::Probable);
+        report
+            .extra_round_trips
+            .retain(|&reason| reason != ExtraRoundTrip::NoFalseStart);
+    }
+    sequel
 }
 
 /// Why a handshake does not get to computing.
@@ -356,6 +369,8 @@ fn is_overload(error: &io::Error) -> bool {
 /// What is known so far.
 struct Facts<'a> {
     incoming: &'a Incoming,
+    /// The ClientHello with its handshake header; empty until it has decoded.
+    message: Vec<u8>,
     hello: Option<ClientHello>,
     site: Option<Arc<Site>>,
     label: ServerNameLabel,
@@ -365,6 +380,7 @@ impl<'a> Facts<'a> {
     const fn of(incoming: &'a Incoming) -> Self {
         Self {
             incoming,
+            message: Vec::new(),
             hello: None,
             site: None,
             label: ServerNameLabel::None,
@@ -372,7 +388,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The stream or rustls failed.
-    fn broken<S>(&self, io: RecordIo<S>, error: &io::Error) -> Box<Refused<S>> {
+    fn broken<S: Transport>(&mut self, io: RecordIo<S>, error: &io::Error) -> Box<Refused<S>> {
         let mut io = io;
         let wrote = io
             .handshake()
@@ -390,11 +406,12 @@ impl<'a> Facts<'a> {
         Box::new(Refused {
             report,
             linger: linger.then(|| io.into_inner()),
+            ailment: self.ailment(),
         })
     }
 
     /// We refuse, with the alert of `failure`.
-    async fn refuse<S>(&self, mut io: RecordIo<S>, failure: Failure) -> Box<Refused<S>>
+    async fn refuse<S>(&mut self, mut io: RecordIo<S>, failure: Failure) -> Box<Refused<S>>
     where
         S: Transport,
     {
@@ -408,7 +425,7 @@ impl<'a> Facts<'a> {
 
     /// There are too many, and refusing must cost little: a client that waits for our answer sends
     /// nothing that would make closing at once destroy the alert.
-    async fn refuse_overload<S>(&self, io: RecordIo<S>) -> Box<Refused<S>>
+    async fn refuse_overload<S>(&mut self, io: RecordIo<S>) -> Box<Refused<S>>
     where
         S: Transport,
     {
@@ -422,7 +439,7 @@ impl<'a> Facts<'a> {
 
     /// rustls has resumed a session whose certificate is not accepted any more.
     async fn refuse_resumed<S>(
-        &self,
+        &mut self,
         mut stream: TlsStream<RecordIo<S>>,
         error: rustls::Error,
     ) -> Box<Refused<S>>
@@ -442,15 +459,29 @@ impl<'a> Facts<'a> {
         Box::new(Refused {
             report,
             linger: told.then(|| io.into_inner()),
+            ailment: self.ailment(),
         })
     }
 
-    fn refused<S>(&self, mut io: RecordIo<S>, outcome: Outcome, linger: bool) -> Box<Refused<S>> {
+    fn refused<S: Transport>(
+        &mut self,
+        mut io: RecordIo<S>,
+        outcome: Outcome,
+        linger: bool,
+    ) -> Box<Refused<S>> {
         let report = self.report(&mut io, None, None, |_| outcome);
         Box::new(Refused {
             report,
             linger: linger.then(|| io.into_inner()),
+            ailment: self.ailment(),
         })
+    }
+
+    /// The ClientHello, now that the report is made.
+    fn ailment(&mut self) -> Option<Ailment> {
+        let hello = self.hello.take()?;
+        let message = std::mem::take(&mut self.message);
+        Some(Ailment { message, hello })
     }
 
     /// Why no application protocol was negotiated, without which most clients do not start early.
@@ -469,16 +500,18 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn report<S>(
+    fn report<S: Transport>(
         &self,
         io: &mut RecordIo<S>,
         connection: Option<&ServerConnection>,
         alpn: Option<Alpn>,
         outcome: impl FnOnce(&Scene<'_>) -> Outcome,
     ) -> HandshakeReport {
+        let facts = io.get_ref().tcp_facts().unwrap_or_default();
         let handshake = io
             .handshake()
             .expect("a handshake ends once: it is reported before that");
+        let flights = handshake.flights;
         if connection.is_some() {
             handshake.end_client_flight();
         }
@@ -509,7 +542,9 @@ impl<'a> Facts<'a> {
             None => None,
         };
         let false_start = match (early_data, server.version, kind) {
-            (EarlyData::Accepted | EarlyData::Refused, ..) => FalseStart::Used,
+            (EarlyData::Accepted | EarlyData::Refused, ..) => {
+                FalseStart::Used(Confidence::Definite)
+            }
             (_, Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full)) => match alpn {
                 Some(_) => FalseStart::EligibleUnused,
                 None => FalseStart::Ineligible(self.ineligible()),
@@ -546,9 +581,23 @@ impl<'a> Facts<'a> {
                 .age
                 .filter(|_| kind == Some(HandshakeKind::Resumed)),
             false_start,
-            ja4: None,
-            rtt: None,
-            round_trips: round_trips(server.version, kind, server.hello_retry, false_start),
+            ja4: self.hello.as_ref().map(ja4),
+            extra_round_trips: extra_round_trips(&RoundTrips {
+                hello_retry: server.hello_retry,
+                waits_for_finished: server.version == Some(ProtocolVersion::Tls12)
+                    && kind == Some(HandshakeKind::Full)
+                    && !matches!(false_start, FalseStart::Used(_)),
+                beyond_window: flights.window_round_trips,
+                inside_client_flight: Duration::from_nanos(phases.nanos(Phase::ClientFlightRead)),
+                min_rtt: facts.min_rtt,
+            }),
+            network: Network {
+                rtt: facts.rtt,
+                min_rtt: facts.min_rtt,
+                segment_size: Some(facts.segment_size).filter(|&size| size > 0),
+                client_flight: flights.client,
+                server_flight: flights.server,
+            },
             total,
             phases,
             parts,
@@ -604,7 +653,7 @@ fn verify_resumed<S>(
 }
 
 /// Says what the client sent instead of TLS.
-async fn not_tls<S>(facts: &Facts<'_>, mut io: RecordIo<S>, bytes: &[u8]) -> Box<Refused<S>>
+async fn not_tls<S>(facts: &mut Facts<'_>, mut io: RecordIo<S>, bytes: &[u8]) -> Box<Refused<S>>
 where
     S: Transport,
 {
@@ -651,24 +700,45 @@ fn resumption(
     }
 }
 
-/// Round trips until the client could send its request.
-const fn round_trips(
-    version: Option<ProtocolVersion>,
-    kind: Option<HandshakeKind>,
+/// What makes a handshake take more round trips than one.
+struct RoundTrips {
     hello_retry: bool,
-    false_start: FalseStart,
-) -> u8 {
-    let least = match (version, kind, false_start) {
-        (Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full), FalseStart::Used) => 1,
-        (Some(ProtocolVersion::Tls12), Some(HandshakeKind::Full), _) => 2,
-        _ => 1,
-    };
-    least + hello_retry as u8
+    waits_for_finished: bool,
+    beyond_window: u8,
+    inside_client_flight: Duration,
+    min_rtt: Option<Duration>,
+}
+
+/// Shorter round trips cannot be told from a client, or a kernel, that was busy.
+const TELLING_RTT: Duration = Duration::from_millis(1);
+/// The longest that is waited for what may be False Start, whatever the client's network claims.
+const LONGEST_RTT: Duration = Duration::from_secs(1);
+
+/// One reason for each round trip beyond the first, until the client could send its request.
+fn extra_round_trips(seen: &RoundTrips) -> Vec<ExtraRoundTrip> {
+    let split = seen
+        .min_rtt
+        .is_some_and(|rtt| rtt >= TELLING_RTT && seen.inside_client_flight >= rtt);
+    [
+        (ExtraRoundTrip::Retry, u8::from(seen.hello_retry)),
+        (
+            ExtraRoundTrip::NoFalseStart,
+            u8::from(seen.waits_for_finished),
+        ),
+        (ExtraRoundTrip::CongestionWindow, seen.beyond_window),
+        (ExtraRoundTrip::SplitFlight, u8::from(split)),
+    ]
+    .into_iter()
+    .flat_map(|(reason, count)| std::iter::repeat_n(reason, count.into()))
+    .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, DuplexStream};
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
     use tokio_rustls::TlsConnector;
     use tokio_rustls::rustls::crypto::aws_lc_rs::{self, kx_group};
     use tokio_rustls::rustls::pki_types::ServerName as ClientSideName;
@@ -679,7 +749,7 @@ mod tests {
     use crate::config::{
         CertificatePair, PemSource, Policy, ResumptionMode, SniAction, TicketKeys,
     };
-    use crate::tls::{LoadedCertificate, TlsPolicy};
+    use crate::tls::{LoadedCertificate, TcpFacts, TlsPolicy};
 
     struct Rig {
         sites: Sites,
@@ -749,10 +819,7 @@ mod tests {
             TlsConnector::from(Arc::new(config))
         }
 
-        async fn accept(
-            &self,
-            io: DuplexStream,
-        ) -> Result<HandshakeReport, Box<Refused<DuplexStream>>> {
+        async fn accept<S: Transport>(&self, io: S) -> Result<HandshakeReport, Box<Refused<S>>> {
             let mut established = accept(
                 io,
                 &incoming(),
@@ -823,7 +890,7 @@ mod tests {
         assert_eq!(full.resumption, Resumption::NotOffered);
         assert_eq!(full.false_start, FalseStart::EligibleUnused);
         assert_eq!(full.server_name_label.as_str(), "localhost");
-        assert_eq!(full.round_trips, 2);
+        assert_eq!(full.round_trips(), 2);
         assert_eq!(
             names(&full),
             [
@@ -846,7 +913,7 @@ mod tests {
         assert_eq!(resumed.kind, Some(HandshakeKind::Resumed));
         assert_eq!(resumed.resumption, Resumption::Hit);
         assert_eq!(resumed.group, None);
-        assert_eq!(resumed.round_trips, 1);
+        assert_eq!(resumed.round_trips(), 1);
         assert_eq!(resumed.phases.nanos(Phase::ClientKeyExchange), 0);
         assert_eq!(resumed.phases.nanos(Phase::ServerFinishWrite), 0);
     }
@@ -883,7 +950,7 @@ mod tests {
         assert!(report.hello_retry);
         assert_eq!(report.kind, Some(HandshakeKind::Full));
         assert_eq!(report.group, Some("X25519"));
-        assert_eq!(report.round_trips, 2);
+        assert_eq!(report.round_trips(), 2);
         assert!(report.phases.nanos(Phase::RetryWait) > 0);
         assert_eq!(names(&report)[1], "HelloRetryRequest");
     }
@@ -1177,6 +1244,97 @@ mod tests {
                 let resumed = rig.handshake(&client, "localhost").await;
                 assert_eq!(resumed.resumption, Resumption::Hit, "{mode:?} {number:?}");
             }
+        }
+    }
+
+    /// A pipe that says it is a far connection.
+    #[derive(Debug)]
+    struct Far {
+        io: DuplexStream,
+        min_rtt: Duration,
+    }
+
+    impl Transport for Far {
+        fn tcp_facts(&self) -> Option<TcpFacts> {
+            Some(TcpFacts {
+                min_rtt: Some(self.min_rtt),
+                ..TcpFacts::default()
+            })
+        }
+    }
+
+    impl AsyncRead for Far {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Far {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.io).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_shutdown(cx)
+        }
+    }
+
+    /// A request that comes at once after our Finished: too soon for where the client says it is,
+    /// or not.
+    #[tokio::test]
+    async fn data_sooner_than_a_round_trip_is_probably_false_start() {
+        const PROBABLE: FalseStart = FalseStart::Used(Confidence::Probable);
+        let rig = Rig::new(|_| ());
+        for (version, min_rtt, late, expected) in [
+            (&TLS12, 5000, 0, PROBABLE),
+            (&TLS12, 0, 0, FalseStart::EligibleUnused),
+            (&TLS12, 20, 200, FalseStart::EligibleUnused),
+            (&TLS13, 5000, 0, FalseStart::NotApplicable),
+        ] {
+            let (io, theirs) = tokio::io::duplex(1 << 16);
+            let min_rtt = Duration::from_millis(min_rtt);
+            let client = rig.client(version, false);
+            let name = ClientSideName::try_from("localhost").unwrap();
+            let admission = Admission::new(1, 16);
+            let incoming = incoming();
+            let (established, ()) = tokio::join!(
+                async {
+                    let io = Far { io, min_rtt };
+                    let accepted = accept(io, &incoming, &rig.sites, &rig.metrics, &admission);
+                    let mut established = accepted.await.unwrap();
+                    let mut request = [0; 7];
+                    established.stream.read_exact(&mut request).await.unwrap();
+                    assert_eq!(&request, b"request");
+                    established
+                },
+                async {
+                    let mut stream = client.connect(name, theirs).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(late)).await;
+                    stream.write_all(b"request").await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+            );
+            let report = established.report;
+            assert_eq!(report.false_start, expected, "{min_rtt:?}");
+            let waited = expected == FalseStart::EligibleUnused;
+            assert_eq!(
+                report.round_trips(),
+                1 + usize::from(waited),
+                "{expected:?}"
+            );
+            assert_eq!(u128::from(report.phases.sum()), report.total.as_nanos());
         }
     }
 }

@@ -175,6 +175,18 @@ impl TlsPolicy {
         }
     }
 
+    /// The same policy with another spec, to rehearse with: no file is read, and what verifies
+    /// client certificates stays.
+    pub(super) fn changed(&self, spec: Policy) -> Self {
+        Self {
+            provider: provider(&spec.cipher_suites, &spec.groups),
+            spec,
+            sessions: self.sessions.clone(),
+            clients: self.clients.clone(),
+            key_log: Arc::default(),
+        }
+    }
+
     /// What verifies client certificates; `None` where none are asked for.
     pub(super) const fn clients(&self) -> Option<&Arc<ClientVerifier>> {
         self.clients.as_ref()

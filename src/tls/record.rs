@@ -16,22 +16,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::admission::{self, Admission, Class, Place, Slot};
 use super::clock::Clock;
-use super::first_flight::{Assembly, FirstFlight, MAX_RECORD};
+use super::first_flight::{Assembly, FirstFlight};
+use super::inbox::{Inbox, record_length, skip_change_cipher_spec};
+use super::streaming::{FirstRequest, Streaming};
 use super::transcript::Transcript;
+use super::transport::Transport;
 use crate::deadline::Deadline;
-use crate::report::{HandshakeKind, Phase, ProtocolVersion};
-use crate::telemetry::ListenerMetrics;
-
-/// A stream that a handshake can be made over.
-pub trait Transport: AsyncRead + AsyncWrite + Unpin {
-    /// What is written from now on ends the handshake and nobody waits for it (the tickets of TLS
-    /// 1.3): a stream that gathers writes may keep it until there is more to send. By default
-    /// nothing is kept.
-    fn defer(&mut self) {}
-}
-
-impl Transport for tokio::net::TcpStream {}
-impl Transport for tokio::io::DuplexStream {}
+use crate::report::{Phase, ProtocolVersion};
 
 /// A stream that knows TLS records.
 #[derive(Debug)]
@@ -54,37 +45,24 @@ pub(super) struct Handshake {
     pub(super) deadline: Deadline,
     pub(super) early_data: EarlyData,
     pub(super) readmission: Readmission,
+    pub(super) flights: Flights,
     stage: Stage,
     inbox: Inbox,
     /// The kernel did not take all of our flight yet.
     write_blocked: bool,
+    /// When we began to write what ends the handshake.
+    finishing: Option<Instant>,
 }
 
-#[derive(Debug, Default)]
-struct Streaming {
-    /// What was read ahead during the handshake, and how much of it is served.
-    ahead: Vec<u8>,
-    served: usize,
-    /// Told of the first bytes after the handshake.
-    first: Option<FirstRequest>,
-}
-
-/// Who is told of the first plaintext after the handshake.
-#[derive(Debug)]
-pub(super) struct FirstRequest {
-    /// When the handshake was complete.
-    pub(super) since: Instant,
-    /// What kind of handshake it was.
-    pub(super) kind: HandshakeKind,
-    /// Whom to tell.
-    pub(super) metrics: Arc<ListenerMetrics>,
-}
-
-impl FirstRequest {
-    /// The first bytes are here, after `wait`.
-    pub(super) fn came(&self, wait: Duration) {
-        self.metrics.first_request_wait_of(self.kind, wait);
-    }
+/// How much went in the first flights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flights {
+    /// What had come when the first ClientHello was whole.
+    pub(super) client: u32,
+    /// What the kernel took of us before anything of the client's flight came.
+    pub(super) server: u32,
+    /// Round trips more than one that ours takes, because the congestion window was smaller.
+    pub(super) window_round_trips: u8,
 }
 
 /// Application data of TLS 1.2 that comes before our Finished is written: False Start (RFC 7918).
@@ -129,24 +107,13 @@ enum Stage {
     ClientFlight,
 }
 
-/// Bytes of the client that rustls does not have yet.
-#[derive(Debug)]
-struct Inbox {
-    bytes: Vec<u8>,
-    /// Where the first byte is that was not handed out.
-    head: usize,
-    /// How much of the record at `head` is still to be handed out.
-    record_left: usize,
-    /// The peer has closed its side.
-    eof: bool,
-    /// Something came while the handshake waited for admission.
-    watched: bool,
-}
-
 /// The most that is read ahead: a ClientHello of 64 KiB in records, and one record more.
 const MAX_AHEAD: usize = 96 * 1024;
 /// Most ClientHellos fit; one with a post-quantum key share has about 1,800 bytes.
 const READ_SIZE: usize = 4096;
+/// Ten segments of 536 bytes, the smallest that a connection begins with (RFC 6928, RFC 9293).
+/// Only a flight beyond it is worth the call that asks for the congestion window.
+const SMALLEST_WINDOW: usize = 5360;
 /// The record type of application data.
 const APPLICATION_DATA: u8 = 23;
 
@@ -161,15 +128,11 @@ impl<S> RecordIo<S> {
                 deadline,
                 early_data: EarlyData::Accept,
                 readmission: Readmission::None,
+                flights: Flights::default(),
                 stage: Stage::ClientHello,
-                inbox: Inbox {
-                    bytes: Vec::new(),
-                    head: 0,
-                    record_left: 0,
-                    eof: false,
-                    watched: false,
-                },
+                inbox: Inbox::default(),
                 write_blocked: false,
+                finishing: None,
             })),
         }
     }
@@ -201,7 +164,7 @@ impl<S> RecordIo<S> {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Slot>>
     where
-        S: AsyncRead + Unpin,
+        S: Transport,
     {
         let Life::Handshake(handshake) = &mut self.life else {
             return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
@@ -223,17 +186,12 @@ impl<S> RecordIo<S> {
         let Life::Handshake(handshake) = &mut self.life else {
             return;
         };
-        let mut ahead = std::mem::take(&mut handshake.inbox.bytes);
-        ahead.drain(..handshake.inbox.head);
-        self.life = Life::Streaming(Streaming {
-            ahead,
-            served: 0,
-            first,
-        });
+        let ahead = handshake.inbox.take_rest();
+        self.life = Life::Streaming(Streaming::new(ahead, first));
     }
 }
 
-impl<S: AsyncRead + Unpin> RecordIo<S> {
+impl<S: Transport> RecordIo<S> {
     /// Reads until the first ClientHello is whole, over however many records and segments it
     /// comes. The bytes stay here for rustls to read again.
     ///
@@ -267,19 +225,62 @@ impl<S: AsyncRead + Unpin> RecordIo<S> {
             if let Some(flight) = assembly.advance(&handshake.inbox.bytes) {
                 handshake.clock.enter(Phase::Select, Instant::now());
                 handshake.stage = Stage::Accepting;
+                handshake.flights.client =
+                    u32::try_from(handshake.inbox.bytes.len()).unwrap_or(u32::MAX);
                 return Ok(flight);
             }
         }
     }
 }
 
+/// What came soon after our Finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sequel {
+    /// Application data, sooner than an answer to our Finished can come.
+    TooSoon,
+    /// Something, but no such data.
+    Other,
+    /// Nothing.
+    Nothing,
+}
+
+impl<S: Transport> RecordIo<S> {
+    /// After our Finished of TLS 1.2: waits for the client's next bytes, no longer than `rtt` from
+    /// the start of the write. Nobody loses by it: what answers our Finished cannot come sooner,
+    /// and what comes ends the wait, and stays here for rustls.
+    pub(super) async fn sequel(&mut self, rtt: Duration) -> Sequel {
+        let Self {
+            io,
+            life: Life::Handshake(handshake),
+        } = self
+        else {
+            return Sequel::Nothing;
+        };
+        let Some(begin) = handshake.finishing else {
+            return Sequel::Nothing;
+        };
+        let until = begin + rtt;
+        handshake.deadline.reset(until);
+        let mut came = begin;
+        let read = std::future::poll_fn(|cx| {
+            let read = handshake.fill(io, cx);
+            came = handshake.inbox.came.unwrap_or_else(Instant::now);
+            read
+        });
+        match read.await {
+            Ok(false) => match handshake.inbox.bytes.get(handshake.inbox.head) {
+                Some(&APPLICATION_DATA) if came < until => Sequel::TooSoon,
+                _ => Sequel::Other,
+            },
+            // Also what broke will be found again by whoever reads next.
+            Ok(true) | Err(_) => Sequel::Nothing,
+        }
+    }
+}
+
 impl Handshake {
     /// Reads more into the inbox; true at the end of the stream.
-    fn fill<S: AsyncRead + Unpin>(
-        &mut self,
-        io: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<bool>> {
+    fn fill<S: Transport>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.inbox.head == self.inbox.bytes.len() {
             self.inbox.bytes.clear();
             self.inbox.head = 0;
@@ -289,8 +290,12 @@ impl Handshake {
         }
         let mut chunk = [0; READ_SIZE];
         let mut buffer = ReadBuf::new(&mut chunk);
-        match Pin::new(io).poll_read(cx, &mut buffer) {
-            Poll::Ready(Ok(())) => {
+        match io.poll_read_at(cx, &mut buffer) {
+            Poll::Ready(Ok(arrival)) => {
+                self.inbox.came = arrival;
+                if let Some(arrival) = arrival {
+                    self.clock.received(arrival, Instant::now());
+                }
                 self.inbox.bytes.extend_from_slice(buffer.filled());
                 self.inbox.eof = buffer.filled().is_empty();
                 Poll::Ready(Ok(self.inbox.eof))
@@ -307,7 +312,7 @@ impl Handshake {
     }
 
     /// rustls asks for bytes.
-    fn poll_read<S: AsyncRead + Unpin>(
+    fn poll_read<S: Transport>(
         &mut self,
         io: &mut S,
         cx: &mut Context<'_>,
@@ -341,7 +346,7 @@ impl Handshake {
     }
 
     /// See [`RecordIo::poll_admitted`].
-    fn poll_admitted<S: AsyncRead + Unpin>(
+    fn poll_admitted<S: Transport>(
         &mut self,
         place: &mut Place,
         io: &mut S,
@@ -362,7 +367,7 @@ impl Handshake {
 
     /// Whether what has come after a HelloRetryRequest may be handed out: a ClientHello once it is
     /// whole and admitted, anything else at once.
-    fn poll_readmitted<S: AsyncRead + Unpin>(
+    fn poll_readmitted<S: Transport>(
         &mut self,
         io: &mut S,
         cx: &mut Context<'_>,
@@ -506,36 +511,15 @@ impl Handshake {
         if self.stage == Stage::Retry {
             self.stage = Stage::ServerFlight;
         }
-        self.clock.enter(self.write_phase(), Instant::now());
+        let now = Instant::now();
+        if self.stage == Stage::ClientFlight {
+            self.finishing.get_or_insert(now);
+        }
+        self.clock.enter(self.write_phase(), now);
     }
 }
 
-/// What follows the record that clients send for middleboxes (RFC 8446 appendix D.4).
-fn skip_change_cipher_spec(bytes: &[u8]) -> &[u8] {
-    match bytes {
-        [20, 3, _, 0, 1, 1, rest @ ..] => rest,
-        // It may be on its way.
-        [20, 3, ..] if bytes.len() < 6 => &[],
-        _ => bytes,
-    }
-}
-
-/// The length of the record at the start of `bytes`, once it is whole. Bytes that are no record
-/// count as one, for rustls to refuse.
-fn record_length(bytes: &[u8]) -> Option<usize> {
-    let header = match bytes {
-        [] => return None,
-        [kind, ..] if !(20..=24).contains(kind) => return Some(bytes.len()),
-        _ => bytes.get(..5)?,
-    };
-    let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-    if length > MAX_RECORD || header[1] != 3 {
-        return Some(bytes.len());
-    }
-    (bytes.len() >= 5 + length).then_some(5 + length)
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for RecordIo<S> {
+impl<S: Transport> AsyncRead for RecordIo<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -544,33 +528,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for RecordIo<S> {
         let this = self.get_mut();
         match &mut this.life {
             Life::Handshake(handshake) => handshake.poll_read(&mut this.io, cx, out),
-            Life::Streaming(streaming) => {
-                if let Some(ahead) = streaming
-                    .ahead
-                    .get(streaming.served..)
-                    .filter(|a| !a.is_empty())
-                {
-                    let length = ahead.len().min(out.remaining());
-                    out.put_slice(&ahead[..length]);
-                    streaming.served += length;
-                    if streaming.served == streaming.ahead.len() {
-                        streaming.ahead = Vec::new();
-                        streaming.served = 0;
-                    }
-                    if let Some(first) = streaming.first.take() {
-                        first.came(Duration::ZERO);
-                    }
-                    return Poll::Ready(Ok(()));
-                }
-                let before = out.filled().len();
-                ready!(Pin::new(&mut this.io).poll_read(cx, out))?;
-                if out.filled().len() > before
-                    && let Some(first) = streaming.first.take()
-                {
-                    first.came(first.since.elapsed());
-                }
-                Poll::Ready(Ok(()))
-            }
+            Life::Streaming(streaming) => streaming.poll_read(&mut this.io, cx, out),
         }
     }
 }
@@ -597,11 +555,22 @@ impl<S: Transport> AsyncWrite for RecordIo<S> {
         if handshake.ends_with_tickets() {
             this.io.defer();
         }
+        let flight = handshake.stage == Stage::ServerFlight;
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        if flight && length > SMALLEST_WINDOW {
+            let facts = this.io.tcp_facts().unwrap_or_default();
+            let more = facts.round_trips_beyond_the_first(length);
+            handshake.flights.window_round_trips = handshake.flights.window_round_trips.max(more);
+        }
         let result = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
         handshake.write_blocked = result.is_pending();
         match result {
             Poll::Ready(Ok(written)) => {
                 let now = Instant::now();
+                if flight {
+                    let server = &mut handshake.flights.server;
+                    *server = server.saturating_add(u32::try_from(written).unwrap_or(u32::MAX));
+                }
                 let mut left = written;
                 for slice in slices {
                     let length = left.min(slice.len());

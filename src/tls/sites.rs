@@ -1,5 +1,6 @@
 //! Which certificate and policy a client gets, by the server name it sends.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,8 +9,10 @@ use tokio_rustls::rustls::server::ServerConfig;
 
 use super::certificates::LoadedCertificate;
 use super::hello::{ClientHello, ServerName};
+use super::hello_ring::HelloRing;
 use super::policy::TlsPolicy;
-use crate::config::{FalseStartMode, SniAction};
+use super::remedy::Remedies;
+use crate::config::{FalseStartMode, Policy, SniAction};
 use crate::host::{HostMap, HostPattern};
 use crate::report::{ProtocolVersion, ServerNameLabel};
 
@@ -19,6 +22,10 @@ pub struct Sites {
     named: HostMap<(Arc<str>, Arc<Site>)>,
     default: Arc<Site>,
     policy: Arc<TlsPolicy>,
+    remedies: Remedies,
+    /// The names as labels, for people.
+    labels: BTreeSet<Arc<str>>,
+    hellos: Arc<HelloRing>,
 }
 
 /// One certificate under one policy.
@@ -66,6 +73,13 @@ impl Site {
         })
     }
 
+    /// The same certificate under a changed policy, to rehearse with; `None` where rustls takes no
+    /// such policy.
+    pub(super) fn under(&self, spec: Policy) -> Option<Self> {
+        let policy = Arc::new(self.policy.changed(spec));
+        Self::new(self.certificate.clone(), policy).ok()
+    }
+
     /// The rustls configuration for a handshake of `version`.
     pub(super) fn config(&self, version: ProtocolVersion) -> &Arc<ServerConfig> {
         match version {
@@ -96,7 +110,65 @@ impl Sites {
             named: HostMap::new(),
             default,
             policy,
+            remedies: Remedies::default(),
+            labels: BTreeSet::new(),
+            hellos: Arc::default(),
         }
+    }
+
+    /// The names that are served, sorted.
+    pub(super) const fn labels(&self) -> &BTreeSet<Arc<str>> {
+        &self.labels
+    }
+
+    /// The same, counting its clients in the process's ring instead of one of its own.
+    #[must_use]
+    pub fn with_hellos(self, hellos: Arc<HelloRing>) -> Self {
+        Self { hellos, ..self }
+    }
+
+    /// Where clients are counted.
+    pub(super) const fn hellos(&self) -> &Arc<HelloRing> {
+        &self.hellos
+    }
+
+    /// The same names and certificates under changed policies, to rehearse with: those that
+    /// `change` has another spec for.
+    ///
+    /// # Errors
+    /// rustls's own, and what `change` refuses.
+    pub fn changed<E: From<rustls::Error>>(
+        &self,
+        change: impl Fn(&Policy) -> Result<Option<Policy>, E>,
+    ) -> Result<Self, E> {
+        let policy = |own: &Arc<TlsPolicy>| -> Result<Arc<TlsPolicy>, E> {
+            Ok(match change(own.spec())? {
+                Some(spec) => Arc::new(own.changed(spec)),
+                None => own.clone(),
+            })
+        };
+        let site = |own: &Arc<Site>| -> Result<Arc<Site>, E> {
+            let site = Site::new(own.certificate.clone(), policy(&own.policy)?)?;
+            Ok(Arc::new(site))
+        };
+        let named = |(label, own): &(Arc<str>, Arc<Site>)| -> Result<_, E> {
+            Ok((label.clone(), site(own)?))
+        };
+        Ok(Self {
+            named: self.named.try_map(named)?,
+            labels: self.labels.clone(),
+            ..Self::new(site(&self.default)?, policy(&self.policy)?)
+        })
+    }
+
+    /// The searches for remedies of this listener and generation.
+    pub(super) const fn remedies(&self) -> &Remedies {
+        &self.remedies
+    }
+
+    /// The site for clients without a known name.
+    pub(super) const fn default_site(&self) -> &Arc<Site> {
+        &self.default
     }
 
     /// Serves `site` under `name`. The first certificate of a name keeps it, and is returned.
@@ -105,6 +177,7 @@ impl Sites {
             return Some(first.clone());
         }
         let label: Arc<str> = name.to_string().into();
+        self.labels.insert(label.clone());
         self.named.insert(name, (label, site));
         None
     }

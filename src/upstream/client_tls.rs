@@ -235,6 +235,14 @@ fn server_name(
     ServerName::try_from(name.clone()).map_err(|source| ClientTlsError::Name { name, source })
 }
 
+/// The certificates that are trusted: those of a file, or the system's.
+///
+/// # Errors
+/// The file cannot be used, or the system has no trust store.
+pub fn trusted_roots(ca: Option<&PemSource>) -> Result<RootCertStore, ClientTlsError> {
+    ca.map_or_else(system_roots, roots)
+}
+
 fn roots(source: &PemSource) -> Result<RootCertStore, ClientTlsError> {
     let (path, text) = match source {
         PemSource::File { path, .. } => (path.clone(), read(path)?),

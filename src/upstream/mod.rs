@@ -23,7 +23,7 @@ mod response_body;
 mod tests;
 mod transport;
 
-pub use client_tls::{ClientTls, ClientTlsError};
+pub use client_tls::{ClientTls, ClientTlsError, trusted_roots};
 pub use cluster::Cluster;
 pub use error::{BodyError, ExchangeError, RequestBodyError};
 pub use request_body::{RequestBody, Upload};

@@ -51,6 +51,20 @@ fn health_and_readiness_are_200_while_serving() {
 }
 
 #[test]
+fn the_health_listener_shows_what_probes_and_scrapers_need() {
+    let health = "[health]\naddress = \"0.0.0.0:0\"";
+    let mut daemon = Daemon::run(&Settings::new(Origin::start().address()).more(health));
+    let port = daemon.wait_listening("health").port();
+    let address = ([127, 0, 0, 1], port).into();
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(get(address, path).unwrap().head.status(), 200, "{path}");
+    }
+    for path in ["/api/summary", "/api/handshakes", "/"] {
+        assert_eq!(get(address, path).unwrap().head.status(), 404, "{path}");
+    }
+}
+
+#[test]
 fn every_failure_class_is_a_series_from_the_start() {
     let daemon = daemon();
     let response = daemon.admin("/metrics");

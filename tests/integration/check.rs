@@ -251,3 +251,31 @@ fn files_of_client_auth_are_checked() {
         assert_eq!(output.code, 0, "{output}");
     }
 }
+
+#[test]
+fn a_public_admin_address_needs_a_token_that_is_one() {
+    let dir = dir();
+    let file = dir.path().join("handfast.toml");
+    let check = |admin: &str, args: &[&str]| {
+        let text = format!(
+            "{}\n[admin]\naddress = \"0.0.0.0:9180\"\n{admin}",
+            six_lines(dir.path())
+        );
+        std::fs::write(&file, text).unwrap();
+        let output = handfast(args, &file);
+        (output.code, located(&output, &file))
+    };
+    let (status, faults) = check("", &["check"]);
+    assert_eq!((status, faults.len()), (78, 1));
+    assert_eq!((faults[0].0, faults[0].1), (9, 11));
+    let token = "token_file = \"token\"";
+    let (status, faults) = check(token, &["check"]);
+    assert_eq!((status, faults.len()), (78, 1));
+    assert_eq!((faults[0].0, faults[0].1), (10, 14));
+    assert_eq!(check(token, &["check", "--no-files"]).0, 0);
+    std::fs::write(dir.path().join("token"), "short").unwrap();
+    let (_, faults) = check(token, &["check"]);
+    assert!(faults[0].2.contains("at least 16 characters"), "{faults:?}");
+    std::fs::write(dir.path().join("token"), "0123456789abcdef\n").unwrap();
+    assert_eq!(check(token, &["check"]).0, 0);
+}

@@ -352,6 +352,93 @@ fn a_session_from_before_a_reload_that_requires_certificates_does_not_resume() {
 }
 
 #[test]
+fn a_session_from_before_a_reload_that_changes_the_ca_is_of_another_scope() {
+    let open = Settings::new(Origin::start().address());
+    let trusting = |ca: &str| {
+        open.clone().policy(&format!(
+            r#"client_auth = {{ mode = "required", ca = "{ca}", resumption = true }}"#
+        ))
+    };
+    let daemon = Daemon::run(&trusting("clients-ca.pem"));
+    let file = |name: &str| daemon.dir().join(name);
+    // The client is good before and after: only who else would be has changed.
+    let more =
+        ["clients-ca.pem", "ca.pem"].map(|name| std::fs::read_to_string(file(name)).unwrap());
+    std::fs::write(file("more.pem"), more.concat()).unwrap();
+    let sessions = SESSIONS.map(|(version, args)| {
+        let kept = file(&format!("session{version}{args}.pem"));
+        let make = format!("{args} -sess_out {}", kept.display());
+        let made = s_client(&daemon, "https", version, "good", &make);
+        assert!(made.stdout.contains("HTTP/1.1 200"), "{made}");
+        (version, format!("{args} -sess_in {}", kept.display()))
+    });
+    let offer = |kind: &str, reason: &str| {
+        for (version, args) in &sessions {
+            let (output, handshake) =
+                daemon.new_handshake(|| s_client(&daemon, "https", version, "good", args));
+            assert!(output.stdout.contains("HTTP/1.1 200"), "{output}");
+            assert_eq!(handshake.text("outcome"), Some("ok"), "{handshake}");
+            assert_eq!(handshake.text("kind"), Some(kind), "{args}: {handshake}");
+            assert_eq!(
+                handshake.text("resumption"),
+                Some(reason),
+                "{args}: {handshake}"
+            );
+        }
+    };
+    offer("resumed", "hit");
+    daemon.rewrite(&trusting("more.pem").render(daemon.dir()));
+    daemon.signal("HUP");
+    daemon.wait_metric("config_reloads_total", &[("result", "ok")], 1.0);
+    offer("full", "scope");
+}
+
+#[test]
+fn a_stored_session_of_tls_1_3_without_a_certificate_never_gets_around_one() {
+    let guard = r#"client_auth = { mode = "required", ca = "clients-ca.pem", resumption = true }"#;
+    let cache = r#"resumption = { mode = "cache" }"#;
+    let open = Settings::new(Origin::start().address())
+        .policy(cache)
+        .more(&format!(
+            "[tls.guarded]\n{guard}\n{cache}\n[[listeners]]\nname = \"guarded\"\n\
+         address = \"127.0.0.1:0\"\ntls = \"guarded\"\ncertificates = [\"main\"]\n"
+        ));
+    let closed = open.clone().policy(&format!("{guard}\n{cache}"));
+    let mut daemon = Daemon::run(&open);
+    daemon.wait_listening("guarded");
+    let file = daemon.dir().join("session.pem").display().to_string();
+    let make = || {
+        let made = s_client(&daemon, "https", "1.3", "", &format!("-sess_out {file}"));
+        assert!(made.stdout.contains("HTTP/1.1 200"), "{made}");
+    };
+    let offer = |listener: &str, cert: &str| {
+        let args = format!("-sess_in {file}");
+        daemon.new_handshake(|| s_client(&daemon, listener, "1.3", cert, &args))
+    };
+    let assert_guarded = |listener: &str| {
+        let (output, handshake) = offer(listener, "");
+        assert!(output.stderr.contains("alert number 116"), "{output}");
+        assert_refused(&handshake, "client_cert_missing", 116);
+        let (output, handshake) = offer(listener, "good");
+        assert!(output.stdout.contains("HTTP/1.1 200"), "{output}");
+        assert_eq!(handshake.text("kind"), Some("full"), "{handshake}");
+        assert_ne!(handshake.text("resumption"), Some("not_offered"));
+    };
+    // The control: it does resume where it was made.
+    make();
+    let (_, handshake) = offer("https", "");
+    assert_eq!(handshake.text("kind"), Some("resumed"), "{handshake}");
+
+    make();
+    assert_guarded("guarded");
+    make();
+    daemon.rewrite(&closed.render(daemon.dir()));
+    daemon.signal("HUP");
+    daemon.wait_metric("config_reloads_total", &[("result", "ok")], 1.0);
+    assert_guarded("https");
+}
+
+#[test]
 fn a_connection_from_before_a_reload_that_requires_certificates_is_misdirected() {
     let open = Settings::new(Origin::start().address());
     let line = r#"client_auth = { mode = "required", ca = "clients-ca.pem" }"#;

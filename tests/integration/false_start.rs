@@ -1,11 +1,13 @@
 //! False Start (RFC 7918): accepted, discouraged, refused; told right in every case.
 
 use std::io::Read;
+use std::time::Duration;
 
 use tokio_rustls::rustls::AlertDescription;
 
 use crate::support::{
-    Client, Daemon, EarlyClient, Handshake, Origin, Settings, TlsStream, Tool, alert_of,
+    Client, Daemon, EarlyClient, Handshake, Origin, Point, Relay, Settings, TlsStream, Tool,
+    alert_of, wait_until,
 };
 
 const GET: &str = "GET /c HTTP/1.1\r\nHost: example.test\r\nConnection: close\r\n\r\n";
@@ -37,6 +39,13 @@ fn read_all(mut stream: TlsStream) -> String {
 fn assert_false_start(handshake: &Handshake, outcome: &str, reason: Option<&str>) {
     assert_eq!(handshake.text("false_start"), Some(outcome), "{handshake}");
     assert_eq!(handshake.text("false_start_reason"), reason, "{handshake}");
+    // Here the network is too near for anything but certainty.
+    let confidence = (outcome == "used").then_some("definite");
+    assert_eq!(
+        handshake.text("false_start_confidence"),
+        confidence,
+        "{handshake}"
+    );
 }
 
 #[track_caller]
@@ -241,6 +250,48 @@ fn openssl_is_eligible_and_waits() {
         });
         assert!(output.stdout.contains("HTTP/1.1 200"), "{output}");
         assert_false_start(&handshake, outcome, reason);
+    }
+}
+
+/// A browser as it is, over a network that takes longer than the browser: its request is on its
+/// way before our Finished can be.
+#[test]
+fn chromium_starts_early_in_tls_1_2_and_is_answered() {
+    let origin = Origin::start();
+    let daemon = daemon(&origin);
+    for (version, outcome) in [("1.2", "used"), ("1.3", "not_applicable")] {
+        let delay = Duration::from_millis(300);
+        let relay = Relay::start(daemon.https(), Point::BeforeFlight, delay);
+        let profile = tempfile::TempDir::new().unwrap();
+        let port = relay.address().port();
+        let known = daemon.handshakes().len();
+        let output = Tool::new("chromium")
+            .words("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run")
+            .words("--disable-background-networking --disable-component-update --disable-sync")
+            .words("--ignore-certificate-errors --dump-dom")
+            .args([format!("--user-data-dir={}", profile.path().display())])
+            .args([format!("--ssl-version-max=tls{version}")])
+            .args(["--host-resolver-rules=MAP * 127.0.0.1"])
+            .args([format!("https://example.test:{port}/c")])
+            .limit(Duration::from_secs(60))
+            .run()
+            .success();
+        assert!(output.stdout.contains("origin"), "{output}");
+        // Others may be made in advance, and carry nothing.
+        let mut carried = None;
+        wait_until(Duration::from_secs(10), "the handshake is told", || {
+            let mut new = daemon.handshakes();
+            new.truncate(new.len() - known);
+            new.retain(|it| it.text("false_start") == Some(outcome));
+            carried = new.pop();
+            carried.is_some()
+        });
+        let handshake = carried.unwrap();
+        assert_eq!(handshake.text("version"), Some(version), "{handshake}");
+        assert_eq!(handshake.text("alpn"), Some("h2"), "{handshake}");
+        if outcome == "used" {
+            assert_used(&handshake);
+        }
     }
 }
 

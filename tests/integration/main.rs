@@ -1,6 +1,6 @@
 //! Black-box tests: the daemon as a process, real sockets, other people's clients.
 //!
-//! The tools come from Debian: curl, openssl, gnutls-bin, nghttp2-client, wrk, haproxy. Where one is
+//! The tools come from Debian: curl, openssl, gnutls-bin, nghttp2-client, wrk, chromium, haproxy. Where one is
 //! missing its tests fail. `HANDFAST_SOAK=1` moves the full size at a limited rate as well.
 
 #![allow(
@@ -16,6 +16,9 @@ mod certificates;
 mod check;
 mod client_auth;
 mod dev;
+mod diagnosis;
+mod events;
+mod explain;
 mod failures;
 mod false_start;
 mod forwarding;
@@ -28,10 +31,12 @@ mod limits;
 mod load;
 mod negotiation;
 mod phases;
+mod probe;
 mod proxy_protocol;
 mod reload;
 mod resumption;
 mod routes;
+mod series;
 mod server_name;
 mod shutdown;
 mod slow_clients;
@@ -39,5 +44,8 @@ mod storm;
 mod streams;
 mod support;
 mod timeouts;
+mod top;
+mod true_waits;
 mod upstream_faults;
 mod upstream_tls;
+mod what_if;

@@ -4,7 +4,8 @@ use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Daemon, Origin, Settings, read_response, wait_until};
+use crate::support::h2_frames::{DATA, END_STREAM, GOAWAY, H2Client, get, window_update};
+use crate::support::{Client, Daemon, Origin, Settings, pause, read_response, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -117,5 +118,72 @@ fn a_kept_connection_is_told_that_it_ends() {
     origin.open_gate();
     let response = read_response(&mut stream).unwrap();
     assert_eq!(response.head.one("connection"), Some("close"));
+    assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn the_end_of_an_answer_waits_for_its_window() {
+    const WINDOW: usize = 65_535;
+    const ALL: usize = 100_000;
+    let origin = Origin::start();
+    let mut daemon = Daemon::run(&Settings::new(origin.address()));
+    let mut client = H2Client::connect(daemon.https(), &[]);
+    client.send(&get(1, &format!("/source/{ALL}")));
+    let mut got = 0;
+    client.find(|frame| {
+        got += if frame.kind == DATA {
+            frame.payload.len()
+        } else {
+            0
+        };
+        got == WINDOW
+    });
+    // The upstream has no part in the rest any more.
+    daemon.signal("TERM");
+    client.find(|frame| frame.kind == GOAWAY).unwrap();
+    // A client that takes its time, longer than one that is idle would have.
+    pause(Duration::from_millis(1500));
+    let all = u32::try_from(ALL).unwrap();
+    client.send(&[window_update(0, all), window_update(1, all)].concat());
+    let end = client.find(|frame| {
+        got += if frame.kind == DATA {
+            frame.payload.len()
+        } else {
+            0
+        };
+        frame.kind == DATA && frame.flags & END_STREAM != 0
+    });
+    assert!(end.is_some(), "cut after {got} bytes");
+    assert_eq!(got, ALL);
+    assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn what_the_kernel_holds_arrives_too() {
+    const ALL: usize = 300_000;
+    const MOST: u32 = 0x7fff_0000;
+    let origin = Origin::start();
+    let mut daemon = Daemon::run(&Settings::new(origin.address()));
+    let mut client = H2Client::connect(daemon.https(), &[(0x4, MOST)]);
+    client.send(&[window_update(0, MOST), get(1, &format!("/source/{ALL}"))].concat());
+    let answered = [("listener", "https"), ("code", "2xx")];
+    daemon.wait_metric("http_requests_total", &answered, 1.0);
+    daemon.signal("TERM");
+    // A client that takes its time, longer than one that is idle would have.
+    pause(Duration::from_millis(1500));
+    let mut got = 0;
+    loop {
+        let frame = client.next();
+        let frame = frame.unwrap_or_else(|| panic!("cut after {got} bytes"));
+        if frame.kind == DATA {
+            got += frame.payload.len();
+            if frame.flags & END_STREAM != 0 {
+                break;
+            }
+            client.send(&window_update(0, 1));
+        }
+    }
+    assert_eq!(got, ALL);
+    drop(client);
     assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
 }

@@ -186,7 +186,7 @@ fn three_times_too_many_handshakes_cost_little_goodput() {
     if std::env::var_os("HANDFAST_SOAK").is_none() {
         return;
     }
-    let settings = Settings::new(Origin::start().address()).quiet();
+    let settings = Settings::new(Origin::start().address()).log("");
     let daemon = Daemon::run_after(&settings, "taskset -p -c 0 $$ >&2");
     pin_self(1);
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -13,11 +13,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
+use crate::config;
 use crate::config::{
-    Admin, Budget, Config, FieldEdits, Forwarding, HandshakeEvents, Limits, Listener, ListenerMode,
-    Location, Log, LogFormat, LogLevel, LogTarget, PathPattern, Pool, RequestRules, Route,
-    RouteAction, RouteId, Runtime, ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId,
-    UpstreamServer, UpstreamTimeouts,
+    Admin, Budget, Config, FieldEdits, Forwarding, Limits, Listener, ListenerMode, Location, Log,
+    LogFormat, LogLevel, LogTarget, PathPattern, Pool, RequestRules, Route, RouteAction, RouteId,
+    Runtime, ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId, UpstreamServer,
+    UpstreamTimeouts,
 };
 use crate::proxy::{ConnectionInfo, ProxyService};
 use crate::report::{ConnectionId, Peer};
@@ -107,10 +108,12 @@ pub(super) fn config(address: ServerAddress) -> Config {
             level: LogLevel::Info,
             format: LogFormat::Auto,
             target: LogTarget::Stderr,
-            access: true,
-            handshake_events: HandshakeEvents::Off,
+            access: config::defaults::LOG.access,
+            handshake: config::defaults::LOG.handshake,
         },
+        metrics: config::defaults::METRICS,
         admin: Admin::default(),
+        health: config::Health::default(),
     }
 }
 

@@ -290,6 +290,27 @@ impl Daemon {
             .success();
     }
 
+    /// Stops it, as if its machine did, until [`Daemon::go_on`].
+    pub(crate) fn stop(&self) {
+        self.kill(rustix::process::Signal::STOP);
+        let path = format!("/proc/{}/stat", self.child.id());
+        wait_for(SOON, "the daemon is stopped", || {
+            let stat = std::fs::read_to_string(&path).unwrap();
+            // After the name, which is in brackets, comes the state.
+            stat.rsplit(") ").next()?.starts_with('T').then_some(())
+        });
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) {
+        self.kill(rustix::process::Signal::CONT);
+    }
+
+    fn kill(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// Resident memory in bytes: now, and at its highest.
     pub(crate) fn resident(&self) -> (u64, u64) {
         (self.memory("VmRSS:"), self.memory("VmHWM:"))

@@ -19,8 +19,8 @@ pub(crate) struct Settings {
     pub(crate) drain_timeout: String,
     /// `level` of `[log]`
     pub(crate) log_level: String,
-    /// `log.handshake.events`
-    pub(crate) events: &'static str,
+    /// Lines of `[log]`
+    pub(crate) log: String,
     /// Whole tables, appended.
     pub(crate) more: String,
 }
@@ -35,7 +35,7 @@ impl Settings {
             drain_delay: "10ms".to_owned(),
             drain_timeout: "10s".to_owned(),
             log_level: "info".to_owned(),
-            events: "all",
+            log: "handshake = { events = \"all\", sample = 1.0 }".to_owned(),
             more: String::new(),
         }
     }
@@ -46,9 +46,9 @@ impl Settings {
         self
     }
 
-    /// With a log of failures alone, the default.
-    pub(crate) const fn quiet(mut self) -> Self {
-        self.events = "failures";
+    /// With these lines in `[log]` instead of every event.
+    pub(crate) fn log(mut self, lines: &str) -> Self {
+        self.log = lines.to_owned();
         self
     }
 
@@ -68,7 +68,7 @@ impl Settings {
             drain_delay,
             drain_timeout,
             log_level,
-            events,
+            log,
             more,
         } = self;
         let dir = dir.display();
@@ -112,7 +112,7 @@ drain_timeout = "{drain_timeout}"
 
 [log]
 level = "{log_level}"
-handshake = {{ events = "{events}" }}
+{log}
 
 [admin]
 address = "127.0.0.1:0"

@@ -66,6 +66,12 @@ impl Tool {
         self.args(words.split_whitespace())
     }
 
+    /// Where it runs.
+    pub(crate) fn current_dir(mut self, dir: &std::path::Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
     /// What to write to its standard input, which is closed afterwards.
     pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
@@ -128,6 +134,15 @@ impl Running {
     /// What it has printed so far.
     pub(crate) fn stdout(&self) -> String {
         text(&self.stdout)
+    }
+
+    /// Sends it what Ctrl-C sends.
+    pub(crate) fn interrupt(&self) {
+        let pid = self.child.id();
+        Tool::new("sh")
+            .args(["-c", &format!("kill -INT {pid}")])
+            .run()
+            .success();
     }
 
     /// Waits for its end; panics when its time is over.

@@ -1,0 +1,135 @@
+//! The stream below a handshake: bytes, and what the kernel knows of them.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::kernel::{self, TcpFacts};
+
+/// A stream that a handshake can be made over.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// What is written from now on ends the handshake and nobody waits for it (the tickets of TLS
+    /// 1.3): a stream that gathers writes may keep it until there is more to send. By default
+    /// nothing is kept.
+    fn defer(&mut self) {}
+
+    /// Reads as [`AsyncRead::poll_read`] does, and tells when the last of these bytes came, where
+    /// that is known. By default it is not.
+    ///
+    /// # Errors
+    /// The stream's own.
+    fn poll_read_at(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Option<Instant>>> {
+        Pin::new(self).poll_read(cx, buffer).map_ok(|()| None)
+    }
+
+    /// What the kernel knows of the connection, at the cost of a system call; `None` by default.
+    fn tcp_facts(&self) -> Option<TcpFacts> {
+        None
+    }
+}
+
+impl Transport for DuplexStream {}
+
+impl Transport for TcpStream {
+    fn poll_read_at(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Option<Instant>>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            let mut received = None;
+            let space = buffer.initialize_unfilled();
+            let result = self.try_io(Interest::READABLE, || {
+                let (count, arrival) = kernel::receive(self, space)?;
+                received = Some((count, arrival));
+                // Less than there is room for: nothing more is there, and the next read need not
+                // ask. To say so is the one way to have the readiness cleared, as `poll_read` does.
+                match count {
+                    0 => Ok(()),
+                    _ if count < space.len() => Err(io::ErrorKind::WouldBlock.into()),
+                    _ => Ok(()),
+                }
+            });
+            match (received, result) {
+                (Some((count, arrival)), _) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(arrival));
+                }
+                (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Poll::Ready(Err(error));
+                }
+                // Not ready after all: ask to be woken.
+                (None, _) => {}
+            }
+        }
+    }
+
+    fn tcp_facts(&self) -> Option<TcpFacts> {
+        kernel::tcp_facts(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn tcp_streams_read_with_arrivals_to_their_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        kernel::stamp_arrivals(&listener).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut client, mut server) = (client.unwrap(), accepted.unwrap().0);
+        // The kernel takes a moment to begin.
+        loop {
+            client.write_all(b"?").await.unwrap();
+            let mut space = [0];
+            let mut buffer = ReadBuf::new(&mut space);
+            if poll_fn(|cx| server.poll_read_at(cx, &mut buffer))
+                .await
+                .unwrap()
+                .is_some()
+            {
+                break;
+            }
+        }
+        for size in [1_usize, 5, 8, 100] {
+            let before = Instant::now();
+            let sent = vec![7; size];
+            client.write_all(&sent).await.unwrap();
+            let mut got = 0;
+            while got < size {
+                let mut space = [0; 8];
+                let mut buffer = ReadBuf::new(&mut space);
+                let arrival = poll_fn(|cx| server.poll_read_at(cx, &mut buffer))
+                    .await
+                    .unwrap();
+                assert!(arrival.unwrap() <= Instant::now());
+                assert!(arrival.unwrap() + std::time::Duration::from_millis(20) >= before);
+                got += buffer.filled().len();
+                assert_eq!(buffer.filled(), &sent[..buffer.filled().len()]);
+            }
+        }
+        drop(client);
+        let mut space = [0; 8];
+        let mut buffer = ReadBuf::new(&mut space);
+        let arrival = poll_fn(|cx| server.poll_read_at(cx, &mut buffer))
+            .await
+            .unwrap();
+        assert_eq!((arrival, buffer.filled().len()), (None, 0));
+    }
+}
