@@ -1,7 +1,8 @@
 //! Black-box tests: the daemon as a process, real sockets, other people's clients.
 //!
-//! The tools come from Debian: curl, openssl, gnutls-bin, nghttp2-client, wrk, chromium, haproxy. Where one is
-//! missing its tests fail. `HANDFAST_SOAK=1` moves the full size at a limited rate as well.
+//! The tools come from Debian: curl, openssl, gnutls-bin, nghttp2-client, wrk, chromium, haproxy,
+//! nginx with libnginx-mod-stream. Where one is missing its tests fail. `HANDFAST_SOAK=1` moves the
+//! full size at a limited rate as well.
 
 #![allow(
     clippy::unwrap_used,

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::support::{
-    Client, Daemon, Handshake, Origin, Response, Settings, pause, read_response, wait_until,
+    Client, Daemon, Handshake, Origin, Response, Settings, Tool, pause, read_response, wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(15);
@@ -157,28 +158,95 @@ fn the_address_in_the_header_is_the_peer() {
     });
 }
 
+/// A header of version 2 with this client, the largest that is taken.
+fn largest() -> Vec<u8> {
+    let four = [192, 0, 2, 7, 198, 51, 100, 1, 0xdc, 4, 1, 0xbb];
+    let rest: u16 = 4096 - 16;
+    let noop = usize::from(rest) - four.len() - 3;
+    let tlv = [&[4][..], &u16::try_from(noop).unwrap().to_be_bytes()].concat();
+    let fixed = [&[0x21, 0x11][..], &rest.to_be_bytes()].concat();
+    version_2(&[fixed, four.to_vec(), tlv, vec![0; noop]].concat())
+}
+
 #[test]
-fn a_header_may_come_byte_by_byte() {
+fn a_header_may_come_byte_by_byte_and_with_what_follows_it() {
+    let proxied = proxied("[timeouts]\nrequest_header = \"10s\"");
+    let four = [192, 0, 2, 7, 198, 51, 100, 1, 0xdc, 4, 1, 0xbb];
+    let tlv = [&[0x21, 0x11, 0, 12 + 4][..], &four, &[4, 0, 1, 9]].concat();
+    let head = b"GET /head HTTP/1.1\r\nHost: example.test\r\nConnection: close\r\n\r\n";
+    for header in [LINE, &version_2(&tlv)] {
+        let (answer, handshake) = proxied.daemon.new_handshake(|| {
+            let mut socket = connect(proxied.tls);
+            drip(&mut socket, header);
+            socket.write_all(&Client::new().hello()).unwrap();
+            let mut first = [0; 5];
+            socket.read_exact(&mut first).unwrap();
+            first
+        });
+        assert_eq!(answer[0], 22, "a ServerHello");
+        assert_eq!(handshake.text("peer"), Some("192.0.2.7:56324"));
+        assert!(
+            handshake.phase("proxy_header_wait") > 20_000_000,
+            "{handshake}"
+        );
+        handshake.assert_sum();
+        let mut plain = connect(proxied.plain);
+        drip(&mut plain, header);
+        let head = ask(&mut plain).text().to_ascii_lowercase();
+        assert!(head.contains("x-forwarded-for: 192.0.2.7\n"), "{head}");
+    }
+    // In one piece with what follows, which is not lost.
+    for header in [LINE, &version_2(&tlv), &largest()] {
+        let (answer, handshake) = proxied
+            .daemon
+            .new_handshake(|| begin(proxied.tls, &[header, &Client::new().hello()].concat()));
+        assert_eq!(answer, 22, "a ServerHello");
+        assert_eq!(handshake.text("peer"), Some("192.0.2.7:56324"));
+        let answer = String::from_utf8(only(proxied.plain, &[header, head].concat())).unwrap();
+        let answer = answer.to_ascii_lowercase();
+        assert!(answer.contains("x-forwarded-for: 192.0.2.7\n"), "{answer}");
+    }
+    // One byte too long, which its length tells.
+    let mut long = largest();
+    long[14..16].copy_from_slice(&4081_u16.to_be_bytes());
+    let (_, handshake) = proxied.daemon.new_handshake(|| only(proxied.tls, &long));
+    assert_failed(&handshake, "proxy_header", "server");
+}
+
+/// One byte a segment.
+fn drip(socket: &mut TcpStream, bytes: &[u8]) {
+    for byte in bytes {
+        socket.write_all(&[*byte]).unwrap();
+        pause(Duration::from_millis(1));
+    }
+}
+
+/// Sends `bytes` at once; the first byte of the answer.
+fn begin(address: SocketAddr, bytes: &[u8]) -> u8 {
+    let mut socket = connect(address);
+    socket.write_all(bytes).unwrap();
+    let mut first = [0];
+    socket.read_exact(&mut first).unwrap();
+    first[0]
+}
+
+#[test]
+fn the_header_takes_from_the_time_of_the_handshake() {
     let proxied = proxied("");
-    let hello = Client::new().hello();
-    let (answer, handshake) = proxied.daemon.new_handshake(|| {
+    let (_, handshake) = proxied.daemon.new_handshake(|| {
         let mut socket = connect(proxied.tls);
-        for byte in LINE {
-            socket.write_all(&[*byte]).unwrap();
-            pause(Duration::from_millis(1));
-        }
-        socket.write_all(&hello).unwrap();
-        let mut first = [0; 5];
-        socket.read_exact(&mut first).unwrap();
-        first
+        pause(Duration::from_millis(600));
+        socket.write_all(LINE).unwrap();
+        socket.write_all(&Client::new().hello()[..20]).unwrap();
+        socket.read_to_end(&mut Vec::new()).unwrap();
     });
-    assert_eq!(answer[0], 22, "a ServerHello");
+    assert_eq!(handshake.class(), "timeout", "{handshake}");
+    assert_eq!(handshake.failure("phase"), "client_hello_read");
     assert_eq!(handshake.text("peer"), Some("192.0.2.7:56324"));
-    assert!(
-        handshake.phase("proxy_header_wait") > 40_000_000,
-        "{handshake}"
-    );
     handshake.assert_sum();
+    // 700 ms from accept; from the header on it would be 1300.
+    let waited = ["client_hello_wait", "client_hello_read"].map(|phase| handshake.phase(phase));
+    assert!(waited.iter().sum::<u64>() < 600_000_000, "{handshake}");
 }
 
 #[test]
@@ -281,18 +349,15 @@ fn connections_per_ip_counts_the_address_in_the_header() {
     drop(second);
 }
 
-/// HAProxy in front of `server`, listening on a socket that it inherits; killed when dropped.
-struct Haproxy {
+/// HAProxy or nginx, listening on a socket that it inherits; ended when dropped.
+struct FrontEnd {
     child: Child,
     address: SocketAddr,
     _dir: tempfile::TempDir,
 }
 
-impl Haproxy {
-    fn start(server: SocketAddr, options: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let dir = tempfile::TempDir::new().unwrap();
+impl FrontEnd {
+    fn haproxy(server: SocketAddr, options: &str) -> Self {
         let mut config = String::from("defaults\n mode tcp\n");
         for wait in ["connect", "client", "server"] {
             writeln!(config, " timeout {wait} 20s").unwrap();
@@ -302,12 +367,36 @@ impl Haproxy {
             "frontend in\n bind fd@3\n default_backend out\nbackend out\n server s {server} {options}\n"
         )
         .unwrap();
-        let file = dir.path().join("haproxy.cfg");
-        std::fs::write(&file, config).unwrap();
-        let command = "PATH=$PATH:/usr/sbin; exec haproxy -db -q -f \"$0\" 3<&0 </dev/null";
+        Self::start(|_, _| config, "exec haproxy -db -q -f \"$0/config\"")
+    }
+
+    /// nginx's stream module, which speaks version 1.
+    fn nginx(server: SocketAddr) -> Self {
+        let config = |own: SocketAddr, dir: &Path| {
+            let dir = dir.display();
+            format!(
+                "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\n\
+                 daemon off;\nworker_processes 1;\nerror_log stderr;\npid {dir}/pid;\n\
+                 events {{ worker_connections 64; }}\n\
+                 stream {{ server {{ listen {own}; proxy_pass {server}; proxy_protocol on; }} }}\n"
+            )
+        };
+        // The variable names the sockets that it takes over from its predecessor.
+        Self::start(
+            config,
+            "NGINX='3;' exec nginx -e stderr -p \"$0\" -c \"$0/config\"",
+        )
+    }
+
+    fn start(config: impl FnOnce(SocketAddr, &Path) -> String, command: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let dir = tempfile::TempDir::new().unwrap();
+        std::fs::write(dir.path().join("config"), config(address, dir.path())).unwrap();
+        let command = format!("PATH=$PATH:/usr/sbin; exec 3<&0 </dev/null; {command}");
         let child = Command::new("sh")
-            .args(["-c", command])
-            .arg(&file)
+            .args(["-c", &command])
+            .arg(dir.path())
             .stdin(Stdio::from(OwnedFd::from(listener)))
             .spawn()
             .unwrap();
@@ -319,42 +408,58 @@ impl Haproxy {
     }
 }
 
-impl Drop for Haproxy {
+impl Drop for FrontEnd {
     fn drop(&mut self) {
-        // Both fail when it has ended already.
-        let _ = self.child.kill();
+        // nginx ends its worker, which a kill would leave behind. Both fail when it has ended already.
+        let _ = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
         let _ = self.child.wait();
     }
+}
+
+/// Its client is the peer of both listeners, over HTTP/1.1 and HTTP/2.
+#[track_caller]
+fn check_front_end(proxied: &Proxied, front: impl Fn(SocketAddr) -> FrontEnd) {
+    let tls = front(proxied.tls);
+    let (own, handshake) = proxied.daemon.new_handshake(|| {
+        let mut stream = Client::new().connect(tls.address).unwrap();
+        let own = stream.sock.local_addr().unwrap();
+        let head = ask(&mut stream).text().to_ascii_lowercase();
+        assert!(head.contains("x-forwarded-for: 127.0.0.1\n"), "{head}");
+        own
+    });
+    assert_eq!(handshake.text("outcome"), Some("ok"), "{handshake}");
+    assert_eq!(handshake.text("peer"), Some(&*own.to_string()));
+    let sender = handshake.text("proxy").expect("who sent the header");
+    assert_ne!(sender, own.to_string());
+    assert!(sender.starts_with("127.0.0.1:"), "{sender}");
+    let curl = Tool::new("curl")
+        .words("-sSk --http2 --max-time 20 --resolve")
+        .args([
+            format!("example.test:{}:127.0.0.1", tls.address.port()),
+            format!("https://example.test:{}/head", tls.address.port()),
+        ])
+        .run()
+        .success();
+    assert!(curl.stdout.starts_with("GET /head "), "{curl}");
+    let plain = front(proxied.plain);
+    assert_eq!(ask(&mut connect(plain.address)).head.status(), 200);
 }
 
 #[test]
 fn haproxy_speaks_both_versions() {
     let proxied = proxied("");
-    for options in ["send-proxy", "send-proxy-v2", "send-proxy-v2-ssl-cn"] {
-        let haproxy = Haproxy::start(proxied.tls, options);
-        let (own, handshake) = proxied.daemon.new_handshake(|| {
-            let mut stream = Client::new().connect(haproxy.address).unwrap();
-            let own = stream.sock.local_addr().unwrap();
-            let head = ask(&mut stream).text().to_ascii_lowercase();
-            assert!(head.contains("x-forwarded-for: 127.0.0.1\n"), "{head}");
-            own
-        });
-        assert_eq!(handshake.text("outcome"), Some("ok"), "{handshake}");
-        assert_eq!(handshake.text("peer"), Some(&*own.to_string()), "{options}");
-        assert_ne!(
-            handshake.text("proxy"),
-            Some(&*own.to_string()),
-            "{options}"
-        );
-        let haproxy = Haproxy::start(proxied.plain, options);
-        assert_eq!(
-            ask(&mut connect(haproxy.address)).head.status(),
-            200,
-            "{options}"
-        );
+    for options in [
+        "send-proxy",
+        "send-proxy-v2",
+        "send-proxy-v2-ssl-cn",
+        "send-proxy-v2 proxy-v2-options crc32c,unique-id",
+    ] {
+        check_front_end(&proxied, |server| FrontEnd::haproxy(server, options));
     }
     // Its checks of such a server speak for themselves.
-    let _checked = Haproxy::start(proxied.tls, "send-proxy-v2 check inter 100ms");
+    let _checked = FrontEnd::haproxy(proxied.tls, "send-proxy-v2 check inter 100ms");
     wait_until(SOON, "a check is a probe", || {
         let probes = [("listener", "proxied")];
         proxied
@@ -362,4 +467,36 @@ fn haproxy_speaks_both_versions() {
             .metric("tls_probe_connections_total", &probes)
             > 0.0
     });
+}
+
+#[test]
+fn nginx_speaks_version_1() {
+    let proxied = proxied("");
+    check_front_end(&proxied, FrontEnd::nginx);
+}
+
+#[test]
+fn who_is_believed_changes_with_a_reload() {
+    let origin = Origin::start();
+    let listener = |from: &str| {
+        let more = format!(
+            "[[listeners]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\ntls = false\n\
+             proxy_protocol_from = [{from}]\n"
+        );
+        Settings::new(origin.address()).more(&more)
+    };
+    let mut daemon = Daemon::run(&listener(""));
+    let plain = daemon.wait_listening("plain");
+    let status = |header: &[u8]| {
+        let mut socket = connect(plain);
+        socket.write_all(header).unwrap();
+        ask(&mut socket).head.status()
+    };
+    assert_eq!((status(b""), status(LINE)), (200, 400));
+    daemon.rewrite(&listener("\"127.0.0.1\"").render(daemon.dir()));
+    daemon.signal("HUP");
+    let reloaded = [("result", "ok")];
+    daemon.wait_metric("config_reloads_total", &reloaded, 1.0);
+    assert_eq!(status(LINE), 200);
+    assert!(only(plain, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").is_empty());
 }
