@@ -6,17 +6,15 @@
 //! pools and health of an upstream.
 
 use std::error::Error;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 
 use crate::bearer::BearerToken;
 use crate::config::{
     Certificate, CertificateId, Config, Diagnostic, Diagnostics, Listener, ListenerMode, Loaded,
-    Location, PemSource, PolicyId, RouteId, Upstream, UpstreamId,
+    Location, PeerSet, PemSource, PolicyId, RouteId, Upstream, UpstreamId,
 };
 use crate::host::HostPattern;
 use crate::route::RouteTable;
@@ -57,21 +55,9 @@ pub struct ListenerState {
     /// The TLS sites; `None` for a plain listener.
     pub sites: Option<Arc<Sites>>,
     /// Whose connections begin with a PROXY header.
-    pub proxied: Vec<IpNet>,
+    pub proxied: PeerSet,
     /// The listener's metrics.
     pub metrics: Arc<ListenerMetrics>,
-}
-
-impl ListenerState {
-    /// Whether a connection from `address` begins with a PROXY header.
-    #[must_use]
-    pub fn is_proxied(&self, address: IpAddr) -> bool {
-        // A dual-stack socket shows IPv4 peers as mapped addresses.
-        let address = address.to_canonical();
-        self.proxied
-            .iter()
-            .any(|network| network.contains(&address))
-    }
 }
 
 impl Snapshot {

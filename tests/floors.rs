@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("pem", 0),
     ("proxy_protocol", 0),
     ("report", 0),
+    ("unix_socket", 0),
     ("config", 1),
     ("telemetry", 2),
     ("route", 3),

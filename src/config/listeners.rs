@@ -6,13 +6,13 @@ use super::addresses::{self, AN_ADDRESS};
 use super::certificates::Certificates;
 use super::defaults;
 use super::diagnostic::Diagnostic;
-use super::forwarding::networks;
-use super::model::{CertificateId, Listener, ListenerMode, PolicyId};
+use super::model::{CertificateId, ListenAddress, Listener, ListenerMode, PolicyId};
+use super::peer_set::peer_set;
 use super::reading::Unique;
 use super::redirect::redirect;
 use super::references::References;
 use super::table::{NAME_LENGTH, Table};
-use super::value::Value;
+use super::value::{Text, Value};
 use super::wording::quoted;
 
 const A_POLICY: &str = "the name of a tls policy, or false for plain HTTP";
@@ -57,10 +57,10 @@ fn listener(
     let address_text = table
         .required("address", "\"[::]:443\"")
         .and_then(|value| value.text(AN_ADDRESS));
-    let address = address_text.and_then(|text| text.read(addresses::listen_address));
-    if let (Some(text), Some(address)) = (address_text, address) {
+    let address = address_text.and_then(|text| listen_address(&text));
+    if let (Some(text), Some(address)) = (address_text, &address) {
         // Port 0 is a free port, another one each time.
-        let first = (address.port() != 0)
+        let first = (!address.is_ephemeral())
             .then(|| {
                 seen.addresses
                     .insert(address.to_string(), text.value.location)
@@ -81,7 +81,8 @@ fn listener(
     if let Some(name) = name {
         let place = name_value.or_else(|| address_text.map(|text| text.value));
         let location = place.map_or(table.location, |place| place.location);
-        let by_address = name_value.is_none() && address.is_none_or(|it| it.port() != 0);
+        let by_address =
+            name_value.is_none() && address.as_ref().is_none_or(|it| !it.is_ephemeral());
         if let Some(first) = seen.names.insert(name, location)
             && !by_address
         {
@@ -131,7 +132,7 @@ fn listener(
 
     let proxy_protocol_from = table
         .value("proxy_protocol_from")
-        .map(networks)
+        .map(peer_set)
         .unwrap_or_default();
     let backlog = table.integer("backlog", defaults::BACKLOG, &defaults::BACKLOG_RANGE);
     table.finish();
@@ -144,6 +145,23 @@ fn listener(
         proxy_protocol_from,
         backlog,
     })
+}
+
+/// An IP address and port, or the path of a unix socket.
+fn listen_address(text: &Text<'_>) -> Option<ListenAddress> {
+    let Some(path) = text.text.strip_prefix("unix:") else {
+        return text.read(addresses::listen_address).map(ListenAddress::Tcp);
+    };
+    if path.is_empty() || path.contains('\0') {
+        let message = format!("{} has no path of a socket", quoted(text.text));
+        let help = "write \"unix:/run/handfast/in.sock\", say";
+        text.refuse(Diagnostic::new(message).help(help));
+        return None;
+    }
+    let path = text.value.reading.resolve(text.value.location, path);
+    // So that two spellings of one path are the same.
+    let path = path.components().collect();
+    addresses::socket_path(text.value, path).map(ListenAddress::Unix)
 }
 
 fn listener_name(value: Value<'_>) -> Option<&str> {

@@ -3,12 +3,11 @@
 //! Plain data without serde, rustls or sockets. Every reference by name has been resolved to an
 //! index, every default filled in, every limit checked; nothing is checked again later.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-use ipnet::IpNet;
 
 use super::client_auth::ClientAuth;
 use super::diagnostic::Location;
@@ -16,6 +15,7 @@ use super::field_edits::FieldEdits;
 use super::fixed_response::FixedResponse;
 use super::forwarding::{ForwardingHeader, TlsHeader};
 use super::names::{CipherSuite, Group};
+use super::peer_set::PeerSet;
 use super::redirect::Redirect;
 use super::upstream_tls::UpstreamTls;
 use crate::host::HostPattern;
@@ -86,7 +86,7 @@ pub struct Listener {
     /// `name`, by default the address as written. A metric label.
     pub name: Arc<str>,
     /// `address`
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// Where `address` stands, for errors when binding.
     pub location: Location,
     /// What is spoken on it.
@@ -95,9 +95,35 @@ pub struct Listener {
     pub redirect: Option<Redirect>,
     /// `proxy_protocol_from`, default none: peers whose connections begin with a PROXY header. From
     /// others one is refused.
-    pub proxy_protocol_from: Vec<IpNet>,
+    pub proxy_protocol_from: PeerSet,
     /// `backlog`, default 4096.
     pub backlog: u32,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// An IP address and port; port 0 is a free one.
+    Tcp(SocketAddr),
+    /// `unix:PATH`
+    Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// Whether it stands for another address each time.
+    #[must_use]
+    pub fn is_ephemeral(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.port() == 0)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// What a listener speaks.
@@ -293,8 +319,8 @@ impl PartialEq for PemSource {
 
 impl Eq for PemSource {}
 
-impl std::fmt::Debug for PemSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for PemSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, location } => f
                 .debug_struct("File")
@@ -428,8 +454,8 @@ pub enum ServerAddress {
     Name(Arc<str>, u16),
 }
 
-impl std::fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => address.fmt(f),
             Self::Name(name, port) => write!(f, "{name}:{port}"),
@@ -520,7 +546,7 @@ pub struct Budget {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarding {
     /// `trusted_proxies`, default none: peers whose `X-Forwarded-*` and `Forwarded` are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: PeerSet,
     /// `headers`, default all but `Forwarded`: what upstreams are told about the client.
     pub headers: Vec<ForwardingHeader>,
     /// Whether requests carry `x-handfast-connection`, the id that events and the API use. Set by
@@ -538,7 +564,7 @@ pub struct Forwarding {
 impl Default for Forwarding {
     fn default() -> Self {
         Self {
-            trusted_proxies: Vec::new(),
+            trusted_proxies: PeerSet::default(),
             headers: ForwardingHeader::DEFAULT.to_vec(),
             connection_id: false,
             tls_headers: Vec::new(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::ProtocolVersion;
+use crate::report::{Peer, ProtocolVersion};
 
 const FULL: &str = include_str!("../../config/handfast.toml");
 const MINIMAL: &str = include_str!("../../config/minimal.toml");
@@ -612,14 +612,19 @@ fn client_certificates_are_read() {
     let headers = [TlsHeader::Verify, TlsHeader::ClientCert];
     assert_eq!(forwarding.tls_headers, headers);
     assert_eq!(forwarding.headers.len(), 3);
-    assert!(forwarding.trusted_proxies.is_empty());
+    assert_eq!(forwarding.trusted_proxies, PeerSet::default());
     let forwarding = with(
-        "[forwarding]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nheaders = [\"forwarded\"]",
+        "[forwarding]\ntrusted_proxies = [\"10.0.0.0/8\", \"unix\", \"::1\"]\nheaders = [\"forwarded\"]",
     )
     .forwarding;
     assert_eq!(forwarding.headers, [ForwardingHeader::Forwarded]);
     let networks = ["10.0.0.0/8", "::1/128"].map(|text| text.parse().unwrap());
-    assert_eq!(forwarding.trusted_proxies, networks);
+    let networks = networks.to_vec();
+    let proxies = PeerSet {
+        networks,
+        unix: true,
+    };
+    assert_eq!(forwarding.trusted_proxies, proxies);
 }
 
 #[test]
@@ -664,7 +669,7 @@ fn faults_of_client_certificates_are_located() {
         ),
         (
             "trusted_proxies = [\"lan\"]",
-            "2:20 expected a network such as \"10.0.0.0/8\", found `lan`",
+            "2:20 expected a network such as \"10.0.0.0/8\", or \"unix\", found `lan`",
         ),
         (
             "headers = [\"x-real-ip\"]",
@@ -1236,6 +1241,59 @@ fn faults_of_routes_are_located() {
         .filter(|(found, message)| found != message)
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn listeners_on_unix_sockets_are_read() {
+    let listener = |address: &str| {
+        format!(
+            "[[listeners]]\naddress = \"{address}\"\ntls = false\nproxy_protocol_from = [\"unix\"]\n"
+        )
+    };
+    let config = with(&format!(
+        "{}{}",
+        listener("unix:/run/a.sock"),
+        listener("unix:b.sock")
+    ));
+    let [_, a, b] = &config.listeners[..] else {
+        panic!("{:?}", config.listeners);
+    };
+    assert_eq!(a.address, ListenAddress::Unix("/run/a.sock".into()));
+    assert_eq!(&*a.name, "unix:/run/a.sock");
+    assert!(a.proxy_protocol_from.contains(Peer::Unix));
+    let ListenAddress::Unix(path) = &b.address else {
+        panic!("{b:?}");
+    };
+    assert!(path.ends_with("b.sock"), "{path:?}");
+    let help = "write \"unix:/run/handfast/in.sock\", say";
+    for (address, message) in [
+        (
+            "unix:",
+            format!("2:11 `unix:` has no path of a socket | {help}"),
+        ),
+        (
+            &*format!("unix:/{}", "x".repeat(107)),
+            format!(
+                "2:11 `/{}…` is too long for the path of a socket | at most 107 bytes, the directory of this file included",
+                "x".repeat(79)
+            ),
+        ),
+        (
+            "systemd:https",
+            "2:11 an address of the form `systemd:…` is not supported yet".to_owned(),
+        ),
+    ] {
+        assert_eq!(one(&listener(address)), message);
+    }
+    let twice = listener("unix:/run/a.sock");
+    assert_eq!(
+        one(&format!("{twice}{}", twice.replace("/run/", "/run//"))),
+        "6:11 another listener has the address `unix:/run//a.sock` | the first is in line 2"
+    );
+    assert_eq!(
+        one(&format!("{twice}[admin]\nsocket = \"/run/a.sock\"")),
+        "2:11 the admin socket has this path already"
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub struct ConnectionInfo {
     /// The other end, or the client that a PROXY header gives.
     pub peer: Peer,
     /// Who sent a PROXY header; `None`: there was none.
-    pub proxy: Option<SocketAddr>,
+    pub proxy: Option<Peer>,
     /// Our end; `None` for a unix socket.
     pub local: Option<SocketAddr>,
     /// The listener's index in the configuration that was current at accept.

@@ -23,7 +23,7 @@ pub struct HandshakeReport {
     /// The other end, or the client that a PROXY header gives.
     pub peer: Peer,
     /// Who sent a PROXY header; `None`: there was none.
-    pub proxy: Option<SocketAddr>,
+    pub proxy: Option<Peer>,
     /// How it ended.
     pub outcome: Outcome,
     /// The negotiated version; `None` when the handshake did not get so far.

@@ -219,7 +219,7 @@ mod tests {
             time: UNIX_EPOCH + Duration::from_secs(1_795_407_045),
             listener: "https".into(),
             peer: Peer::Unix,
-            proxy: Some(([192, 0, 2, 9], 80).into()),
+            proxy: Some(Peer::Tcp(([192, 0, 2, 9], 80).into())),
             outcome: Outcome::Failed(Failure {
                 class: FailureClass::Timeout,
                 phase: Phase::ClientFlightWait,

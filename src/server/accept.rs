@@ -1,17 +1,18 @@
 //! The accept loop: a connection permit first, errors by class, never ending and never spinning.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{self, ServerContext};
+use super::listener::ListenerSocket;
 use super::per_ip::{Counted, LimitReached};
+use super::socket::ClientSocket;
+use crate::config::ListenAddress;
 use crate::drain::Drain;
 use crate::report::Peer;
 use crate::snapshot::ListenerState;
@@ -21,8 +22,8 @@ use crate::tls::{self, Incoming, Proxied};
 /// One listener's accept loop.
 #[derive(Debug)]
 pub struct Acceptor {
-    listener: Arc<TcpListener>,
-    address: SocketAddr,
+    listener: Arc<ListenerSocket>,
+    address: ListenAddress,
     name: Arc<str>,
     context: Arc<ServerContext>,
 }
@@ -94,8 +95,8 @@ impl Acceptor {
     /// A loop for `listener`, which listens on `address` and which the configuration calls `name`.
     #[must_use]
     pub const fn new(
-        listener: Arc<TcpListener>,
-        address: SocketAddr,
+        listener: Arc<ListenerSocket>,
+        address: ListenAddress,
         name: Arc<str>,
         context: Arc<ServerContext>,
     ) -> Self {
@@ -128,12 +129,12 @@ impl Acceptor {
                     self.refresh(&mut state);
                     let proxied = state
                         .as_ref()
-                        .is_some_and(|listener| listener.is_proxied(peer.ip()));
+                        .is_some_and(|listener| listener.proxied.contains(peer));
                     // Before the permit, which others wait for. Who sends a PROXY header is not
                     // whom it is sent for: that one is counted later.
-                    let counted = match proxied {
-                        true => Ok(None),
-                        false => self.context.per_ip.count(peer.ip()),
+                    let counted = match peer {
+                        Peer::Tcp(address) if !proxied => self.context.per_ip.count(address.ip()),
+                        Peer::Tcp(_) | Peer::Unix => Ok(None),
                     };
                     let counted = match counted {
                         Ok(counted) => counted,
@@ -191,9 +192,9 @@ impl Acceptor {
 
     fn serve(
         &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        sender: Option<SocketAddr>,
+        stream: ClientSocket,
+        peer: Peer,
+        sender: Option<Peer>,
         held: Held,
         drain: Drain,
         state: &mut Option<Arc<ListenerState>>,
@@ -208,14 +209,14 @@ impl Acceptor {
             time: SystemTime::now(),
             accepted,
             listener: self.name.clone(),
-            peer: Peer::Tcp(peer),
+            peer,
             proxy: sender.map(|sender| Proxied {
                 sender,
                 since: accepted,
             }),
         };
         let context = self.context.clone();
-        let address = self.address;
+        let address = self.address.clone();
         let hold = drain.hold();
         tokio::spawn(async move {
             // A panic drops the permit all the same.
@@ -232,8 +233,8 @@ pub(super) fn refuse(
     context: &ServerContext,
     listener: &str,
     is_tls: bool,
-    stream: &TcpStream,
-    peer: SocketAddr,
+    stream: &ClientSocket,
+    peer: Peer,
 ) {
     let metrics = &context.telemetry.metrics;
     metrics.limit_refused(Limit::ConnectionsPerIp);

@@ -1,11 +1,8 @@
 //! One connection: handshake, ALPN, serve, drain.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
-
-use tokio::net::TcpStream;
 
 use super::accept::{ConnectionPermits, refuse};
 use super::http::{End, serve_h1, serve_h2};
@@ -13,7 +10,8 @@ use super::linger::linger;
 use super::outbox::Outbox;
 use super::per_ip::{ConnectionsPerIp, Counted, LimitReached};
 use super::proxy_header;
-use crate::config::{Alpn, Limits};
+use super::socket::ClientSocket;
+use crate::config::{Alpn, Limits, ListenAddress};
 use crate::drain::Drain;
 use crate::proxy::{ConnectionInfo, HandshakeTimes, ProxyService, TlsFacts};
 use crate::report::{ConnectionId, FailureClass, Outcome, Peer};
@@ -75,17 +73,17 @@ impl ServerContext {
 
 /// Serves one accepted connection to its end.
 pub(super) async fn serve(
-    mut stream: TcpStream,
+    mut stream: ClientSocket,
     mut incoming: Incoming,
     listener: Arc<ListenerState>,
-    listener_address: SocketAddr,
+    listener_address: ListenAddress,
     context: Arc<ServerContext>,
     drain: Drain,
 ) {
     let _open = Open::new(listener.metrics.clone());
-    let local = match listener_address.ip().is_unspecified() {
-        true => stream.local_addr().ok(),
-        false => Some(listener_address),
+    let local = match listener_address {
+        ListenAddress::Tcp(own) if !own.ip().is_unspecified() => Some(own),
+        ListenAddress::Tcp(_) | ListenAddress::Unix(_) => stream.local_addr(),
     };
     // Held to the end.
     let mut _counted = None;
@@ -176,7 +174,7 @@ pub(super) async fn serve(
 
 /// A connection whose PROXY header is whole.
 struct Whole {
-    stream: TcpStream,
+    stream: ClientSocket,
     /// What counts for the address that it gives.
     counted: Option<Counted>,
 }
@@ -184,7 +182,7 @@ struct Whole {
 /// Takes the PROXY header off `stream`: the address that it gives is the peer's from then on, and
 /// counts for `limits.connections_per_ip`. `None`: the connection ends, and why has been told.
 async fn proxied(
-    mut stream: TcpStream,
+    mut stream: ClientSocket,
     incoming: &mut Incoming,
     listener: &ListenerState,
     context: &ServerContext,
@@ -225,7 +223,7 @@ async fn proxied(
         Ok(counted) => Some(Whole { stream, counted }),
         Err(LimitReached) => {
             let is_tls = listener.sites.is_some();
-            refuse(context, &listener.name, is_tls, &stream, source);
+            refuse(context, &listener.name, is_tls, &stream, incoming.peer);
             None
         }
     }
@@ -233,12 +231,12 @@ async fn proxied(
 
 /// The handshake in a future of its own: it is large, and gone when the connection is idle.
 async fn handshake(
-    stream: Outbox<TcpStream>,
+    stream: Outbox<ClientSocket>,
     incoming: &Incoming,
     sites: &Arc<Sites>,
     listener: &ListenerState,
     context: &ServerContext,
-) -> Option<Established<Outbox<TcpStream>>> {
+) -> Option<Established<Outbox<ClientSocket>>> {
     listener.metrics.handshake_started();
     match Box::pin(tls::accept(
         stream,

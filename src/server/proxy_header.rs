@@ -7,9 +7,9 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
+use super::socket::ClientSocket;
 use crate::proxy_protocol::{MAX_HEADER, ProxyHeader, ProxyHeaderError};
 use crate::report::{Failure, FailureClass, Outcome, Phase, Side};
 
@@ -41,7 +41,7 @@ const LOOK: usize = 256;
 /// # Errors
 /// See [`HeaderFault`].
 pub(super) async fn take(
-    stream: &mut TcpStream,
+    stream: &mut ClientSocket,
     accepted: Instant,
     patience: Duration,
 ) -> Result<ProxyHeader, HeaderFault> {
@@ -54,7 +54,7 @@ pub(super) async fn take(
     })
 }
 
-async fn read(stream: &mut TcpStream, held: &mut Vec<u8>) -> Result<ProxyHeader, HeaderFault> {
+async fn read(stream: &mut ClientSocket, held: &mut Vec<u8>) -> Result<ProxyHeader, HeaderFault> {
     // A header that is longer is refused before so much of it has come.
     while held.len() <= MAX_HEADER {
         let before = held.len();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -76,7 +76,7 @@ pub struct AccessRecord<'a> {
     /// The other end, or the client that a PROXY header gives.
     pub peer: Peer,
     /// Who sent a PROXY header; `None`: there was none.
-    pub proxy: Option<SocketAddr>,
+    pub proxy: Option<Peer>,
     /// The client that the other end, a trusted proxy, speaks for; `None`: the other end itself.
     pub client: Option<IpAddr>,
     /// The request's method.
@@ -173,7 +173,7 @@ struct Line<'a> {
     time: Timestamp,
     listener: &'a str,
     peer: Shown<Peer>,
-    proxy: Option<SocketAddr>,
+    proxy: Option<Shown<Peer>>,
     client: Option<IpAddr>,
     method: &'a str,
     host: &'a str,
@@ -211,7 +211,7 @@ impl<'a> Line<'a> {
             time: Timestamp(record.time),
             listener: record.listener,
             peer: Shown(client_address::peer(record.peer, client_ip)),
-            proxy: record.proxy,
+            proxy: record.proxy.map(Shown),
             client: record
                 .client()
                 .map(|client| client_address::address(client, client_ip)),

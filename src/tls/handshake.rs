@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -63,7 +62,7 @@ pub struct Incoming {
 #[derive(Clone, Copy, Debug)]
 pub struct Proxied {
     /// Who sends it.
-    pub sender: SocketAddr,
+    pub sender: Peer,
     /// Since when it is waited for.
     pub since: Instant,
 }

@@ -47,6 +47,7 @@ mod support;
 mod timeouts;
 mod top;
 mod true_waits;
+mod unix_listeners;
 mod upstream_faults;
 mod upstream_tls;
 mod what_if;

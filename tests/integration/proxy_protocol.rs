@@ -1,9 +1,10 @@
 //! The PROXY protocol: whom a connection is for, who may say so, and what becomes of the rest.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -357,7 +358,7 @@ struct FrontEnd {
 }
 
 impl FrontEnd {
-    fn haproxy(server: SocketAddr, options: &str) -> Self {
+    fn haproxy(server: impl Display, options: &str) -> Self {
         let mut config = String::from("defaults\n mode tcp\n");
         for wait in ["connect", "client", "server"] {
             writeln!(config, " timeout {wait} 20s").unwrap();
@@ -467,6 +468,43 @@ fn haproxy_speaks_both_versions() {
             .metric("tls_probe_connections_total", &probes)
             > 0.0
     });
+}
+
+#[test]
+fn headers_come_over_unix_sockets_too() {
+    let origin = Origin::start();
+    let listener = "[[listeners]]\nname = \"local\"\naddress = \"unix:local.sock\"\n\
+                    certificates = [\"main\"]\nproxy_protocol_from = [\"unix\"]\n";
+    let daemon = Daemon::run(&Settings::new(origin.address()).more(listener));
+    let path = daemon.dir().join("local.sock");
+    wait_until(SOON, "the socket is there", || path.exists());
+    let front = FrontEnd::haproxy(format!("unix@{}", path.display()), "send-proxy-v2");
+    let (own, handshake) = daemon.new_handshake(|| {
+        let mut stream = Client::new().connect(front.address).unwrap();
+        let head = ask(&mut stream).text().to_ascii_lowercase();
+        assert!(head.contains("x-forwarded-for: 127.0.0.1\n"), "{head}");
+        stream.sock.local_addr().unwrap()
+    });
+    assert_eq!(handshake.text("peer"), Some(&*own.to_string()));
+    assert_eq!(handshake.text("proxy"), Some("unix"));
+    handshake.assert_sum();
+    let (_, handshake) = daemon.new_handshake(|| {
+        let mut socket = UnixStream::connect(&path).unwrap();
+        for byte in [LINE, &Client::new().hello()[..9]].concat() {
+            socket.write_all(&[byte]).unwrap();
+            pause(Duration::from_millis(1));
+        }
+    });
+    assert_eq!(handshake.class(), "client_closed", "{handshake}");
+    assert_eq!(handshake.failure("phase"), "client_hello_read");
+    assert_eq!(handshake.text("peer"), Some("192.0.2.7:56324"));
+    let (_, handshake) = daemon.new_handshake(|| {
+        let mut socket = UnixStream::connect(&path).unwrap();
+        socket.write_all(&Client::new().hello()).unwrap();
+        // Closed with what was not read, which is a reset.
+        let _ = socket.read(&mut [0]);
+    });
+    assert_failed(&handshake, "proxy_header", "server");
 }
 
 #[test]

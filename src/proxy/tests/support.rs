@@ -1,6 +1,5 @@
 //! A proxy in front of one origin, spoken to in raw HTTP/1.1 or by hyper's HTTP/2 client.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +14,10 @@ use tokio::task::JoinHandle;
 
 use crate::config;
 use crate::config::{
-    Admin, Budget, Config, FieldEdits, Forwarding, Limits, Listener, ListenerMode, Location, Log,
-    LogFormat, LogLevel, LogTarget, PathPattern, Pool, RequestRules, Route, RouteAction, RouteId,
-    Runtime, ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId, UpstreamServer,
-    UpstreamTimeouts,
+    Admin, Budget, Config, FieldEdits, Forwarding, Limits, ListenAddress, Listener, ListenerMode,
+    Location, Log, LogFormat, LogLevel, LogTarget, PathPattern, PeerSet, Pool, RequestRules, Route,
+    RouteAction, RouteId, Runtime, ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId,
+    UpstreamServer, UpstreamTimeouts,
 };
 use crate::proxy::{ConnectionInfo, ProxyService};
 use crate::report::{ConnectionId, Peer};
@@ -46,11 +45,11 @@ pub(super) fn config(address: ServerAddress) -> Config {
         runtime: Runtime { workers: 0 },
         listeners: vec![Listener {
             name: "https".into(),
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address: ListenAddress::Tcp(([127, 0, 0, 1], 0).into()),
             location: any,
             mode: ListenerMode::Plain,
             redirect: None,
-            proxy_protocol_from: Vec::new(),
+            proxy_protocol_from: PeerSet::default(),
             backlog: 16,
         }],
         policies: Vec::new(),
