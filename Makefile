@@ -4,7 +4,8 @@ CARGO ?= cargo
 CARGO_FLAGS ?= --locked
 
 # What the interoperability tests drive, as Debian packages.
-TOOLS = curl:curl openssl:openssl gnutls-cli:gnutls-bin h2load:nghttp2-client wrk:wrk chromium:chromium slowhttptest:slowhttptest
+TOOLS = curl:curl openssl:openssl gnutls-cli:gnutls-bin h2load:nghttp2-client wrk:wrk chromium:chromium slowhttptest:slowhttptest \
+	haproxy:haproxy nginx:nginx /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
 
 .PHONY: help run test tools check lint soak release instructions instructions-keep bench bench-quick bench-record
 
@@ -25,17 +26,7 @@ release:
 
 # Installs what is missing when root; else names it and fails.
 tools:
-	@missing=; for pair in $(TOOLS); do \
-	  command -v $${pair%%:*} >/dev/null 2>&1 || missing="$$missing $${pair##*:}"; \
-	done; \
-	if [ -n "$$missing" ]; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-	    echo "installing:$$missing"; \
-	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
-	  else \
-	    echo "missing Debian packages:$$missing (apt-get install$$missing)" >&2; exit 1; \
-	  fi; \
-	fi
+	@sh benches/load/install.sh $(TOOLS)
 
 test: tools
 	$(CARGO) test $(CARGO_FLAGS)

@@ -16,7 +16,7 @@
 //! | 3 | [`tls`], [`upstream`], [`route`] | the handshake engine; clusters and pools; the route table |
 //! | 2 | [`telemetry`] | metrics, events, access log, the ring of recent handshakes |
 //! | 1 | [`config`] | TOML to a checked [`config::Config`], with located diagnostics |
-//! | 0 | [`report`], [`bearer`], [`host`], [`pem`], [`deadline`], [`drain`] | plain data and small mechanisms |
+//! | 0 | [`report`], [`bearer`], [`host`], [`pem`], [`deadline`], [`drain`], [`proxy_protocol`], [`unix_socket`] | plain data and small mechanisms |
 //!
 //! # The way of a connection
 //!
@@ -44,10 +44,12 @@ pub mod host;
 pub mod pem;
 pub mod probe;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod report;
 pub mod route;
 pub mod server;
 pub mod snapshot;
 pub mod telemetry;
 pub mod tls;
+pub mod unix_socket;
 pub mod upstream;

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use crate::bearer::BearerToken;
 use crate::config::{
     Certificate, CertificateId, Config, Diagnostic, Diagnostics, Listener, ListenerMode, Loaded,
-    Location, PemSource, PolicyId, RouteId, Upstream, UpstreamId,
+    Location, PeerSet, PemSource, PolicyId, RouteId, Upstream, UpstreamId,
 };
 use crate::host::HostPattern;
 use crate::route::RouteTable;
@@ -54,6 +54,8 @@ pub struct ListenerState {
     pub name: Arc<str>,
     /// The TLS sites; `None` for a plain listener.
     pub sites: Option<Arc<Sites>>,
+    /// Whose connections begin with a PROXY header.
+    pub proxied: PeerSet,
     /// The listener's metrics.
     pub metrics: Arc<ListenerMetrics>,
 }
@@ -506,6 +508,7 @@ impl Builder<'_> {
                 index,
                 name: listener.name.clone(),
                 sites,
+                proxied: listener.proxy_protocol_from.clone(),
                 metrics: metrics.listener(&listener.name),
             }));
         }

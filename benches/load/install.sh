@@ -1,12 +1,17 @@
 #!/bin/sh
-# Installs what the load bench drives, from Debian, when it is missing and we are root; else names it
-# and fails. nginx and haproxy start themselves when installed, unless policy-rc.d forbids it.
+# Installs what the load bench drives, or the pairs COMMAND:PACKAGE (or FILE:PACKAGE) that are given, from
+# Debian, when it is missing and we are root; else names it and fails. nginx and haproxy start themselves
+# when installed, unless policy-rc.d forbids it.
 set -eu
 
 PATH=$PATH:/usr/sbin:/usr/local/sbin
+[ $# -gt 0 ] || set -- nginx:nginx haproxy:haproxy wrk:wrk h2load:nghttp2-client taskset:util-linux
 missing=
-for pair in nginx:nginx haproxy:haproxy wrk:wrk h2load:nghttp2-client taskset:util-linux; do
-  command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
+for pair in "$@"; do
+  case $pair in
+    /*) [ -e "${pair%%:*}" ] ;;
+    *) command -v "${pair%%:*}" >/dev/null 2>&1 ;;
+  esac || missing="$missing ${pair##*:}"
 done
 [ -n "$missing" ] || exit 0
 

@@ -95,6 +95,7 @@ impl Rig {
             accepted: Instant::now(),
             listener: self.listener.name.clone(),
             peer: Peer::Unix,
+            proxy: None,
         };
         let sites = self
             .listener

@@ -20,7 +20,6 @@ mod query;
 mod reload_report;
 mod respond;
 mod service;
-mod socket;
 mod state;
 mod status;
 mod summary;
@@ -32,7 +31,6 @@ pub use control::KeyLogBody;
 pub use health::Readiness;
 pub use listener::{AdminListener, serve};
 pub use reload_report::{ReloadDiagnostic, ReloadReport, ReloadResult};
-pub use socket::{DEFAULT_SOCKET, SocketError, SocketFile, bind_socket};
 pub use state::AdminState;
 pub use status::{DaemonStatus, Listening};
 pub use summary::{

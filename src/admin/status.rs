@@ -1,6 +1,5 @@
 //! What the daemon says of itself, for everybody who asks.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,10 +8,11 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use super::reload_report::ReloadReport;
 use super::summary::{DrainStage, DrainSummary, seconds};
 use crate::bearer::BearerToken;
+use crate::config::ListenAddress;
 use crate::drain::Drain;
 
 /// The names of listeners and where they listen.
-pub type Listening = Vec<(Arc<str>, SocketAddr)>;
+pub type Listening = Vec<(Arc<str>, ListenAddress)>;
 
 /// What the daemon says of itself: written by the daemon, read at every request.
 #[derive(Debug, Default)]

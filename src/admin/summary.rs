@@ -1,6 +1,5 @@
 //! `GET /api/summary`: the daemon in a few numbers, and what it is about.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,8 +74,8 @@ pub struct HandshakeCounts {
 pub struct ListenerSummary {
     /// Its name.
     pub name: String,
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens, as in the configuration; with the port that it got.
+    pub address: String,
     /// Its open connections.
     pub connections_open: u64,
 }
@@ -130,7 +129,7 @@ pub(super) fn summary(state: &AdminState) -> Reply {
     let listeners = state.status.listeners();
     let listeners = listeners.iter().map(|(name, address)| ListenerSummary {
         name: name.to_string(),
-        address: *address,
+        address: address.to_string(),
         connections_open: metrics.listener(name).connections_open(),
     });
     let summary = Summary {

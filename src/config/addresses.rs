@@ -1,11 +1,16 @@
 //! Addresses as they are written in the file: to listen on, and of upstream servers.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use super::diagnostic::Diagnostic;
 use super::model::ServerAddress;
+use super::value::Value;
 use super::wording::quoted;
 use crate::host;
+
+/// What a unix socket's address holds beside its final zero (unix(7)).
+const SOCKET_PATH: usize = 107;
 
 /// What an address to listen on looks like, for messages.
 pub(super) const AN_ADDRESS: &str = "an address such as \"[::]:443\"";
@@ -15,18 +20,33 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Diagnostic> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
-    for scheme in ["unix:", "systemd:"] {
-        if text.starts_with(scheme) {
-            return Err(Diagnostic::new(format!(
-                "an address of the form `{scheme}…` is not supported yet"
-            )));
-        }
+    if text.starts_with("systemd:") {
+        let message = "an address of the form `systemd:…` is not supported yet";
+        return Err(Diagnostic::new(message));
+    }
+    if text.starts_with("unix:") {
+        let message = "an address of the form `unix:…` is for [[listeners]] alone";
+        return Err(Diagnostic::new(message));
     }
     let refused = Diagnostic::new(format!("expected {AN_ADDRESS}, found {}", quoted(text)));
     Err(match address_correction(text) {
         Some(address) => refused.help(format!("write \"{address}\"")),
         None => refused.help("an IP address and a port, an IPv6 address in brackets"),
     })
+}
+
+/// `path` of a unix socket, given at `value`, unless it is too long for one.
+pub(super) fn socket_path(value: Value<'_>, path: PathBuf) -> Option<PathBuf> {
+    if path.as_os_str().len() > SOCKET_PATH {
+        let message = format!(
+            "{} is too long for the path of a socket",
+            quoted(&path.to_string_lossy())
+        );
+        let help = format!("at most {SOCKET_PATH} bytes, the directory of this file included");
+        value.refuse(Diagnostic::new(message).help(help));
+        return None;
+    }
+    Some(path)
 }
 
 /// The address that was probably meant: a port alone, a star, `localhost`, missing brackets.
@@ -93,6 +113,44 @@ pub(super) fn upstream_url(text: &str) -> Result<InlineUpstream, Diagnostic> {
     }
     let address = authority(rest, Some(port))?;
     Ok(InlineUpstream { tls, address })
+}
+
+/// Reads `https://host:port` or `http://host:port`, where a redirect leads, and writes it as
+/// clients do: the host normalised, the port left out where it is the scheme's own.
+pub(super) fn origin(text: &str) -> Result<String, Diagnostic> {
+    let schemes = [("http://", 80), ("https://", 443)];
+    let known = schemes
+        .into_iter()
+        .find_map(|(scheme, port)| Some((scheme, port, text.strip_prefix(scheme)?)));
+    let Some((scheme, default_port, rest)) = known else {
+        let message = format!(
+            "expected \"https\" or an origin such as \"https://example.com\", found {}",
+            quoted(text)
+        );
+        let refused = Diagnostic::new(message);
+        return Err(match host::normalize(text) {
+            Ok(host) if host.contains('.') => refused.help(format!("write \"https://{host}\"")),
+            _ => refused,
+        });
+    };
+    if let Some(end) = rest.find(['/', '?', '#']) {
+        return Err(Diagnostic::new(format!(
+            "a redirect has no path of its own, found {}: requests keep theirs",
+            quoted(&rest[end..])
+        ))
+        .help(format!("write \"{scheme}{}\"", &rest[..end])));
+    }
+    let (host, port) = match authority(rest, Some(default_port))? {
+        ServerAddress::Ip(SocketAddr::V6(address)) => {
+            (format!("[{}]", address.ip()), address.port())
+        }
+        ServerAddress::Ip(SocketAddr::V4(address)) => (address.ip().to_string(), address.port()),
+        ServerAddress::Name(name, port) => (name.to_string(), port),
+    };
+    Ok(match port == default_port {
+        true => format!("{scheme}{host}"),
+        false => format!("{scheme}{host}:{port}"),
+    })
 }
 
 fn unsupported_scheme(text: &str) -> Result<(), Diagnostic> {
@@ -174,9 +232,8 @@ mod tests {
         ] {
             assert_eq!(help(listen_address(text)), expected, "{text}");
         }
-        for text in ["unix:/run/x", "systemd:https"] {
-            assert!(help(listen_address(text)).ends_with("not supported yet"));
-        }
+        assert!(help(listen_address("systemd:https")).ends_with("not supported yet"));
+        assert!(help(listen_address("unix:/run/x")).ends_with("for [[listeners]] alone"));
         for text in ["", "example.com:443", "1.2.3.4", "1.2.3.4:99999", "[::]"] {
             assert!(help(listen_address(text)).contains("in brackets"), "{text}");
         }
@@ -218,6 +275,38 @@ mod tests {
             "*.a.b:1",
         ] {
             assert!(server_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn origins_are_read() {
+        for (text, shown) in [
+            ("https://Example.com.", "https://example.com"),
+            ("https://example.com:443", "https://example.com"),
+            ("https://example.com:8443", "https://example.com:8443"),
+            ("http://example.com:443", "http://example.com:443"),
+            ("https://[::1]:8443", "https://[::1]:8443"),
+            ("https://127.0.0.1", "https://127.0.0.1"),
+        ] {
+            assert_eq!(origin(text).unwrap(), shown, "{text}");
+        }
+        for (text, expected) in [
+            ("example.com", "write \"https://example.com\""),
+            ("https://a.test/", "write \"https://a.test\""),
+            ("https://a.test/x?y", "write \"https://a.test\""),
+        ] {
+            assert_eq!(help(origin(text)), expected, "{text}");
+        }
+        for text in [
+            "http",
+            "",
+            "ftp://a",
+            "https://",
+            "https://u@a",
+            "https://a b",
+            "https://a\r\nX: y",
+        ] {
+            assert!(origin(text).is_err(), "{text}");
         }
     }
 

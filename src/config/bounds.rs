@@ -85,7 +85,8 @@ fn connections_per_ip(value: Value<'_>) -> Option<usize> {
     number.and_then(|number| usize::try_from(number).ok())
 }
 
-fn request_body(value: Value<'_>) -> Option<u64> {
+/// A size, or `"unlimited"`, which is `None`.
+pub(super) fn request_body(value: Value<'_>) -> Option<u64> {
     if value.raw.as_str() == Some("unlimited") {
         return None;
     }

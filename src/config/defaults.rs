@@ -59,6 +59,9 @@ pub const CERTIFICATE_COMPRESSION: bool = true;
 /// `routes.path`
 pub const PATH: &str = "/";
 
+/// `redirect.public_port` of routes and listeners
+pub const HTTPS_PORT: u16 = 443;
+
 /// `upstreams.NAME.servers.weight`
 pub const WEIGHT: u32 = 1;
 

@@ -1,11 +1,8 @@
 //! `[forwarding]`: what upstreams are told about clients.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
-
 use super::diagnostic::Diagnostic;
 use super::model::Forwarding;
+use super::peer_set::peer_set;
 use super::table::Table;
 use super::value::Value;
 use super::wording::quoted;
@@ -80,8 +77,7 @@ pub(super) fn forwarding(mut table: Table<'_>) -> Forwarding {
     let forwarding = Forwarding {
         trusted_proxies: table
             .value("trusted_proxies")
-            .and_then(|value| value.list("a list such as [\"10.0.0.0/8\"]"))
-            .map(|elements| elements.into_iter().filter_map(network).collect())
+            .map(peer_set)
             .unwrap_or_default(),
         headers: table
             .value("headers")
@@ -115,28 +111,4 @@ fn names<T: Copy + PartialEq>(elements: Vec<Value<'_>>, options: &[(&str, T)]) -
         }
     }
     found
-}
-
-/// A network in CIDR notation, or one address.
-fn network(value: Value<'_>) -> Option<IpNet> {
-    const A_NETWORK: &str = "a network such as \"10.0.0.0/8\"";
-    let text = value.text(A_NETWORK)?.text;
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Some(IpNet::from(address));
-    }
-    let Ok(network) = text.parse::<IpNet>() else {
-        value.refuse(Diagnostic::new(format!(
-            "expected {A_NETWORK}, found {}",
-            quoted(text)
-        )));
-        return None;
-    };
-    if network.trunc() != network {
-        value.refuse(
-            Diagnostic::new(format!("{} has bits beyond its prefix", quoted(text)))
-                .help(format!("write \"{}\"", network.trunc())),
-        );
-        return None;
-    }
-    Some(network)
 }

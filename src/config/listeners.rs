@@ -6,15 +6,14 @@ use super::addresses::{self, AN_ADDRESS};
 use super::certificates::Certificates;
 use super::defaults;
 use super::diagnostic::Diagnostic;
-use super::model::{CertificateId, Listener, ListenerMode, PolicyId};
+use super::model::{CertificateId, ListenAddress, Listener, ListenerMode, PolicyId};
+use super::peer_set::peer_set;
 use super::reading::Unique;
+use super::redirect::redirect;
 use super::references::References;
 use super::table::{NAME_LENGTH, Table};
-use super::value::Value;
+use super::value::{Text, Value};
 use super::wording::quoted;
-
-/// Keys of listeners that are planned.
-const LATER: &[&str] = &["proxy_protocol_from", "redirect"];
 
 const A_POLICY: &str = "the name of a tls policy, or false for plain HTTP";
 
@@ -58,19 +57,19 @@ fn listener(
     let address_text = table
         .required("address", "\"[::]:443\"")
         .and_then(|value| value.text(AN_ADDRESS));
-    let address = address_text.and_then(|text| text.read(addresses::listen_address));
-    if let (Some(text), Some(address)) = (address_text, address) {
+    let address = address_text.and_then(|text| listen_address(&text));
+    if let (Some(text), Some(address)) = (address_text, &address) {
         // Port 0 is a free port, another one each time.
-        let first = (address.port() != 0)
+        let first = (!address.is_ephemeral())
             .then(|| {
                 seen.addresses
                     .insert(address.to_string(), text.value.location)
             })
             .flatten();
         if let Some(first) = first {
-            let line = table.reading.line(first);
+            let first = table.reading.place(first, text.value.location);
             let message = format!("another listener has the address {}", quoted(text.text));
-            text.refuse(Diagnostic::new(message).help(format!("the first is in line {line}")));
+            text.refuse(Diagnostic::new(message).help(format!("the first is in {first}")));
         }
     }
 
@@ -82,14 +81,15 @@ fn listener(
     if let Some(name) = name {
         let place = name_value.or_else(|| address_text.map(|text| text.value));
         let location = place.map_or(table.location, |place| place.location);
-        let by_address = name_value.is_none() && address.is_none_or(|it| it.port() != 0);
+        let by_address =
+            name_value.is_none() && address.as_ref().is_none_or(|it| !it.is_ephemeral());
         if let Some(first) = seen.names.insert(name, location)
             && !by_address
         {
             let message = format!("another listener has the name {}", quoted(name));
-            let line = table.reading.line(first);
+            let first = table.reading.place(first, location);
             let diagnostic = Diagnostic::at(location, message);
-            let help = format!("the first is in line {line}; give this one another `name`");
+            let help = format!("the first is in {first}; give this one another `name`");
             table.reading.refuse(diagnostic.help(help));
         }
     }
@@ -122,16 +122,46 @@ fn listener(
         }
     };
 
+    let redirect_value = table.value("redirect");
+    let redirect = redirect_value.and_then(|value| redirect(&table, value));
+    if let (Some(value), false) = (redirect_value, plain) {
+        let message = "only a plain listener redirects all its requests";
+        let help = "a route can redirect: `redirect` in [[routes]]";
+        value.refuse(Diagnostic::new(message).help(help));
+    }
+
+    let proxy_protocol_from = table
+        .value("proxy_protocol_from")
+        .map(peer_set)
+        .unwrap_or_default();
     let backlog = table.integer("backlog", defaults::BACKLOG, &defaults::BACKLOG_RANGE);
-    table.later(LATER);
     table.finish();
     Some(Listener {
         name: name?.into(),
         address: address?,
         location: address_text?.value.location,
         mode,
+        redirect,
+        proxy_protocol_from,
         backlog,
     })
+}
+
+/// An IP address and port, or the path of a unix socket.
+fn listen_address(text: &Text<'_>) -> Option<ListenAddress> {
+    let Some(path) = text.text.strip_prefix("unix:") else {
+        return text.read(addresses::listen_address).map(ListenAddress::Tcp);
+    };
+    if path.is_empty() || path.contains('\0') {
+        let message = format!("{} has no path of a socket", quoted(text.text));
+        let help = "write \"unix:/run/handfast/in.sock\", say";
+        text.refuse(Diagnostic::new(message).help(help));
+        return None;
+    }
+    let path = text.value.reading.resolve(text.value.location, path);
+    // So that two spellings of one path are the same.
+    let path = path.components().collect();
+    addresses::socket_path(text.value, path).map(ListenAddress::Unix)
 }
 
 fn listener_name(value: Value<'_>) -> Option<&str> {

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-
-use toml::de::DeTable;
+use std::sync::Arc;
 
 use super::certificates::MemoryCertificate;
 use super::defaults;
-use super::diagnostic::{Diagnostic, Diagnostics, Sources};
+use super::diagnostic::{Diagnostic, Diagnostics, Location, Source, Sources};
+use super::include;
 use super::model::Config;
 use super::process;
 use super::reading::Reading;
@@ -25,7 +25,7 @@ pub struct Loaded {
     pub sources: Sources,
 }
 
-/// Reads the configuration at `path`. Certificates and keys are not opened.
+/// Reads the configuration at `path` and the files that it includes. Certificates and keys are not opened.
 ///
 /// # Errors
 /// Everything that is wrong, at once: the file cannot be read, is above 4 MiB or not UTF-8; all
@@ -51,9 +51,11 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
             let start = error.utf8_error().valid_up_to();
             // Up to there the lossy text has the same offsets.
             let text = String::from_utf8_lossy(error.as_bytes());
-            let reading = Reading::new(&text, 0, Path::new(""));
             let end = start + char::REPLACEMENT_CHARACTER.len_utf8();
-            let location = reading.location(start..end);
+            let location = Location {
+                source: 0,
+                span: (start, end),
+            };
             let mut diagnostics = Diagnostics::new(Sources::single(path, &text));
             diagnostics.push(Diagnostic::at(location, "the file is not UTF-8"));
             Err(diagnostics)
@@ -62,7 +64,7 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
 }
 
 /// Reads a configuration from `text`; `path` is what messages call it, and where relative paths
-/// in it start.
+/// in it start, those of included files too.
 ///
 /// # Errors
 /// Everything that is wrong, at once, in the order of the text.
@@ -79,15 +81,18 @@ pub fn parse_with(
     path: &Path,
     memory: &[MemoryCertificate],
 ) -> Result<Loaded, Diagnostics> {
-    let directory = path.parent().unwrap_or_else(|| Path::new(""));
-    let reading = Reading::new(text, 0, directory);
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        reading.syntax(syntax(&reading, &error));
-    }
-    let config = validate::config(table.get_ref(), &reading, memory);
-    let items = reading.into_faults();
-    let sources = Sources::single(path, text);
+    let (sources, faults) = include::gather(Source {
+        path: path.to_owned(),
+        text: text.to_owned(),
+    });
+    let (config, items) = {
+        let reading = Reading::new(&sources);
+        reading.adopt(faults);
+        let table = include::merged(&sources, &reading);
+        let config = validate::config(&table, &reading, memory);
+        (config, reading.into_faults())
+    };
+    let sources = Sources(Arc::new(sources));
     if items.is_empty() {
         Ok(Loaded { config, sources })
     } else {
@@ -105,19 +110,23 @@ pub fn find_admin_socket(path: &Path) -> io::Result<Option<PathBuf>> {
     let file = File::open(path)?;
     file.take(defaults::FILE_SIZE).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    let directory = path.parent().unwrap_or_else(|| Path::new(""));
-    let reading = Reading::new(&text, 0, directory);
-    let (table, _) = DeTable::parse_recoverable(&text);
-    let mut root = Table::root(table.get_ref(), &reading);
+    let (sources, _) = include::gather(Source {
+        path: path.to_owned(),
+        text: text.into_owned(),
+    });
+    let reading = Reading::new(&sources);
+    let table = include::merged(&sources, &reading);
+    let mut root = Table::root(&table, &reading);
     Ok(process::admin_socket(&mut root.table("admin")))
 }
 
-fn syntax(reading: &Reading<'_>, error: &toml::de::Error) -> Diagnostic {
+/// What TOML refuses in the file that begins at `base`.
+pub(super) fn syntax(reading: &Reading<'_>, base: usize, error: &toml::de::Error) -> Diagnostic {
     let message = error.message();
     let Some(span) = error.span() else {
         return Diagnostic::new(message);
     };
-    let location = reading.location(span);
+    let location = reading.location(span.start + base..span.end + base);
     let written = reading.text_at(location);
     if message.starts_with("string values must be quoted") {
         return if written.is_empty() {

@@ -1,6 +1,6 @@
 //! TOML to a checked configuration, with every fault located.
 //!
-//! `load` parses, `validate` walks the tables in the order in which they refer to each other, a
+//! `load` parses, `include` makes several files one, `validate` walks the tables in the order in which they refer to each other, a
 //! file a section; `table` and `value` are the typed readers, `reading` gathers the faults. One
 //! pass finds all of them: whoever reads a value reports what it refuses and goes on with a
 //! default, and any fault makes the whole configuration an error.
@@ -11,16 +11,21 @@ mod certificates;
 mod client_auth;
 pub mod defaults;
 mod diagnostic;
+mod field_edits;
+mod fixed_response;
 mod forwarding;
+mod include;
 mod listeners;
 mod load;
 mod measures;
 mod model;
 mod names;
+mod peer_set;
 mod policies;
 mod policy_change;
 mod process;
 mod reading;
+mod redirect;
 mod references;
 mod resumption;
 mod routes;
@@ -37,11 +42,15 @@ mod tests;
 pub use certificates::MemoryCertificate;
 pub use client_auth::{AllowList, ClientAuth, ClientAuthMode, SanPattern};
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Position, Source, Sources};
+pub use field_edits::FieldEdits;
+pub use fixed_response::FixedResponse;
 pub use forwarding::{ForwardingHeader, TlsHeader};
 pub use load::{Loaded, find_admin_socket, load, parse, parse_with};
 pub use measures::duration as read_duration;
 pub use model::*;
 pub use names::{CertificateType, CipherSuite, Group, Preset};
+pub use peer_set::PeerSet;
 pub use policy_change::{PolicyChange, PolicyChangeError, PolicyChangeText};
+pub use redirect::{Redirect, RedirectTarget};
 pub use upstream_tls::UpstreamTls;
 pub use wording::nearest;

@@ -3,17 +3,20 @@
 //! Plain data without serde, rustls or sockets. Every reference by name has been resolved to an
 //! index, every default filled in, every limit checked; nothing is checked again later.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::client_auth::ClientAuth;
 use super::diagnostic::Location;
+use super::field_edits::FieldEdits;
+use super::fixed_response::FixedResponse;
 use super::forwarding::{ForwardingHeader, TlsHeader};
 use super::names::{CipherSuite, Group};
+use super::peer_set::PeerSet;
+use super::redirect::Redirect;
 use super::upstream_tls::UpstreamTls;
 use crate::host::HostPattern;
 use crate::report::ProtocolVersion;
@@ -83,13 +86,44 @@ pub struct Listener {
     /// `name`, by default the address as written. A metric label.
     pub name: Arc<str>,
     /// `address`
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// Where `address` stands, for errors when binding.
     pub location: Location,
     /// What is spoken on it.
     pub mode: ListenerMode,
+    /// `redirect`; `None` (the default): requests are served. Only a plain listener has one.
+    pub redirect: Option<Redirect>,
+    /// `proxy_protocol_from`, default none: peers whose connections begin with a PROXY header. From
+    /// others one is refused.
+    pub proxy_protocol_from: PeerSet,
     /// `backlog`, default 4096.
     pub backlog: u32,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// An IP address and port; port 0 is a free one.
+    Tcp(SocketAddr),
+    /// `unix:PATH`
+    Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// Whether it stands for another address each time.
+    #[must_use]
+    pub fn is_ephemeral(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.port() == 0)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// What a listener speaks.
@@ -285,8 +319,8 @@ impl PartialEq for PemSource {
 
 impl Eq for PemSource {}
 
-impl std::fmt::Debug for PemSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for PemSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, location } => f
                 .debug_struct("File")
@@ -310,6 +344,10 @@ pub struct Route {
     pub path: PathPattern,
     /// What the route does.
     pub action: RouteAction,
+    /// What is changed of requests that it forwards; nothing where it forwards none.
+    pub request: RequestRules,
+    /// `response_headers`: on every response of the route, those of our own too.
+    pub response_fields: FieldEdits,
     /// Where the table stands.
     pub location: Location,
 }
@@ -329,6 +367,58 @@ pub enum PathPattern {
 pub enum RouteAction {
     /// `upstream`
     Upstream(UpstreamId),
+    /// `redirect`
+    Redirect(Redirect),
+    /// `respond`
+    Respond(FixedResponse),
+}
+
+/// What a route changes of the requests that it forwards.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RequestRules {
+    /// `request_headers`
+    pub fields: FieldEdits,
+    /// `strip_prefix` and `replace_prefix`; `None` (the default): the path is forwarded as it is.
+    pub path: Option<PrefixRewrite>,
+    /// `timeouts`, with the upstream's for those that are not given; `None` (the default): the
+    /// upstream's.
+    pub timeouts: Option<UpstreamTimeouts>,
+    /// `request_body`, default [`BodyLimit::Global`]
+    pub body: BodyLimit,
+}
+
+/// What takes the place of a route's prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixRewrite {
+    /// So many bytes at the start of the path go: the prefix without its final slash, or an exact
+    /// path.
+    pub cut: usize,
+    /// This takes their place: a path; its final slash stands only where nothing follows.
+    pub put: Arc<str>,
+}
+
+/// How large a request body may be. Past it: 413.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BodyLimit {
+    /// As `limits.request_body` says.
+    #[default]
+    Global,
+    /// `"unlimited"`
+    Unlimited,
+    /// So many bytes.
+    Bytes(u64),
+}
+
+impl BodyLimit {
+    /// The bytes that a body may have where `global` is `limits.request_body`; `None`: any number.
+    #[must_use]
+    pub const fn bytes(self, global: Option<u64>) -> Option<u64> {
+        match self {
+            Self::Global => global,
+            Self::Unlimited => None,
+            Self::Bytes(bytes) => Some(bytes),
+        }
+    }
 }
 
 /// `[upstreams.NAME]`
@@ -364,8 +454,8 @@ pub enum ServerAddress {
     Name(Arc<str>, u16),
 }
 
-impl std::fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => address.fmt(f),
             Self::Name(name, port) => write!(f, "{name}:{port}"),
@@ -456,7 +546,7 @@ pub struct Budget {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarding {
     /// `trusted_proxies`, default none: peers whose `X-Forwarded-*` and `Forwarded` are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: PeerSet,
     /// `headers`, default all but `Forwarded`: what upstreams are told about the client.
     pub headers: Vec<ForwardingHeader>,
     /// Whether requests carry `x-handfast-connection`, the id that events and the API use. Set by
@@ -474,7 +564,7 @@ pub struct Forwarding {
 impl Default for Forwarding {
     fn default() -> Self {
         Self {
-            trusted_proxies: Vec::new(),
+            trusted_proxies: PeerSet::default(),
             headers: ForwardingHeader::DEFAULT.to_vec(),
             connection_id: false,
             tls_headers: Vec::new(),

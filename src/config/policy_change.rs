@@ -1,12 +1,12 @@
 //! A change of tls policies that is tried, not made: the same names and the same errors as in a
 //! file.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
-use super::diagnostic::{Diagnostic, Diagnostics, Sources};
+use super::diagnostic::{Diagnostic, Diagnostics, Source, Sources};
 use super::model::{Alpn, Policy};
 use super::names::{CipherSuite, Group};
 use super::policies;
@@ -73,9 +73,13 @@ impl PolicyChange {
     /// # Errors
     /// Everything that is wrong with it, located in the lines that it would be in a file.
     pub fn read(change: &PolicyChangeText) -> Result<Self, Diagnostics> {
-        let text = change.render();
-        let reading = Reading::new(&text, 0, Path::new(""));
-        let (parsed, errors) = DeTable::parse_recoverable(&text);
+        let sources = [Source {
+            path: NAME.into(),
+            text: change.render(),
+        }];
+        let text = &sources[0].text;
+        let reading = Reading::new(&sources);
+        let (parsed, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             reading.syntax(Diagnostic::new(error.message()));
         }
@@ -102,7 +106,7 @@ impl PolicyChange {
         if items.is_empty() {
             Ok(read)
         } else {
-            let sources = Sources::single(Path::new(NAME), &text);
+            let sources = Sources(Arc::new(sources.into()));
             Err(Diagnostics { sources, items })
         }
     }
@@ -201,6 +205,8 @@ fn string(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::config::parse;
 

@@ -13,9 +13,6 @@ use super::table::Table;
 use super::value::Value;
 use super::wording::{nearest, quoted};
 
-/// What a unix socket's address holds beside its final zero (unix(7)).
-const SOCKET_PATH: usize = 107;
-
 /// Reads `[runtime]`.
 pub(super) fn runtime(mut table: Table<'_>) -> Runtime {
     let workers = table.integer("workers", defaults::WORKERS, &defaults::WORKERS_RANGE);
@@ -204,16 +201,7 @@ pub(super) fn health(mut table: Table<'_>) -> Health {
 pub(super) fn admin_socket(table: &mut Table<'_>) -> Option<PathBuf> {
     let value = table.value("socket")?;
     let path = value.path()?;
-    if path.as_os_str().len() > SOCKET_PATH {
-        let message = format!(
-            "{} is too long for the path of a socket",
-            quoted(&path.to_string_lossy())
-        );
-        let help = format!("at most {SOCKET_PATH} bytes, the directory of this file included");
-        value.refuse(Diagnostic::new(message).help(help));
-        return None;
-    }
-    Some(path)
+    addresses::socket_path(value, path)
 }
 
 fn admin_address(value: Value<'_>, protected: bool) -> Option<AdminAddress> {

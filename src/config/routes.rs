@@ -1,27 +1,23 @@
 //! `[[routes]]`: which requests go where.
 
+use std::sync::Arc;
+
+use super::bounds;
 use super::certificates::host_pattern;
 use super::defaults;
 use super::diagnostic::Diagnostic;
-use super::model::{PathPattern, Route, RouteAction};
+use super::field_edits::{Way, field_edits};
+use super::fixed_response::fixed_response;
+use super::model::{
+    BodyLimit, PathPattern, PrefixRewrite, RequestRules, Route, RouteAction, UpstreamTimeouts,
+};
 use super::reading::Unique;
+use super::redirect::redirect;
 use super::table::Table;
-use super::upstreams::Upstreams;
+use super::upstreams::{self, Upstreams};
 use super::value::{Text, Value};
 use super::wording::quoted;
 use crate::host::HostPattern;
-
-/// Keys of routes that are planned.
-const LATER: &[&str] = &[
-    "request_headers",
-    "response_headers",
-    "strip_prefix",
-    "replace_prefix",
-    "timeouts",
-    "request_body",
-    "respond",
-    "redirect",
-];
 
 const A_PATH: &str = "a path such as \"/api/\", or \"=/exact\" for one path alone";
 
@@ -52,15 +48,9 @@ fn route(mut table: Table<'_>, upstreams: &mut Upstreams, seen: &mut Unique) -> 
         Some(value) => path(value),
         None => Some(PathPattern::Prefix(defaults::PATH.into())),
     };
-    // A route of a planned kind lacks no upstream; its key is reported.
-    let upstream = match table.has("redirect") || table.has("respond") {
-        true => table.value("upstream"),
-        false => table.required("upstream", "\"http://127.0.0.1:3000\""),
-    };
-    let upstream = upstream
-        .and_then(|value| value.text("the name of an upstream or a URL"))
-        .and_then(|text| upstreams.resolve(&text));
-    table.later(LATER);
+    let action = action(&mut table, upstreams);
+    let request = request_rules(&mut table, path.as_ref(), action.as_ref(), upstreams);
+    let response_fields = field_edits(&mut table, "response_headers", Way::Response);
     let (location, reading) = (table.location, table.reading);
     table.finish();
 
@@ -75,17 +65,130 @@ fn route(mut table: Table<'_>, upstreams: &mut Upstreams, seen: &mut Unique) -> 
         let message = format!("another route has the host and path {}", quoted(&name));
         let place = path_value.or(host_value);
         let location = place.map_or(location, |value| value.location);
-        let line = reading.line(first);
-        reading
-            .refuse(Diagnostic::at(location, message).help(format!("the first is in line {line}")));
+        let help = format!("the first is in {}", reading.place(first, location));
+        reading.refuse(Diagnostic::at(location, message).help(help));
     }
     Some(Route {
         name: name.into(),
         host,
         path,
-        action: RouteAction::Upstream(upstream?),
+        action: action?,
+        request,
+        response_fields,
         location,
     })
+}
+
+/// What a route does: exactly one of three keys.
+fn action(table: &mut Table<'_>, upstreams: &mut Upstreams) -> Option<RouteAction> {
+    let given = ["upstream", "redirect", "respond"].map(|key| (key, table.value(key)));
+    let mut found = given
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)));
+    let Some((key, value)) = found.next() else {
+        let _ = table.required("upstream", "\"http://127.0.0.1:3000\"");
+        return None;
+    };
+    for (other, value) in found {
+        let message = format!("`{key}` and `{other}` exclude each other");
+        let help = "a route does one thing: `upstream`, `redirect` or `respond`";
+        value.refuse(Diagnostic::new(message).help(help));
+    }
+    match key {
+        "upstream" => value
+            .text("the name of an upstream or a URL")
+            .and_then(|text| upstreams.resolve(&text))
+            .map(RouteAction::Upstream),
+        "redirect" => redirect(table, value).map(RouteAction::Redirect),
+        _ => fixed_response(table, value).map(RouteAction::Respond),
+    }
+}
+
+/// What is changed of requests; all of it is refused where none is forwarded.
+fn request_rules(
+    table: &mut Table<'_>,
+    path: Option<&PathPattern>,
+    action: Option<&RouteAction>,
+    upstreams: &Upstreams,
+) -> RequestRules {
+    if let Some(RouteAction::Redirect(_) | RouteAction::Respond(_)) = action {
+        for key in [
+            "request_headers",
+            "strip_prefix",
+            "replace_prefix",
+            "timeouts",
+            "request_body",
+        ] {
+            if let Some(value) = table.value(key) {
+                let message = format!("`{key}` has no effect on a route that forwards nothing");
+                value.refuse(Diagnostic::new(message).help("leave it out"));
+            }
+        }
+        return RequestRules::default();
+    }
+    RequestRules {
+        fields: field_edits(table, "request_headers", Way::Request),
+        path: prefix_rewrite(table, path),
+        timeouts: timeouts(table, action, upstreams),
+        body: table.value("request_body").map_or(BodyLimit::Global, |it| {
+            bounds::request_body(it).map_or(BodyLimit::Unlimited, BodyLimit::Bytes)
+        }),
+    }
+}
+
+/// `strip_prefix` and `replace_prefix`.
+fn prefix_rewrite(table: &mut Table<'_>, path: Option<&PathPattern>) -> Option<PrefixRewrite> {
+    let strip_value = table.value("strip_prefix");
+    let replace_value = table.value("replace_prefix");
+    let strip = strip_value.and_then(|value| value.boolean()) == Some(true);
+    let put: Arc<str> = match (strip_value.filter(|_| strip), replace_value) {
+        (None, None) => return None,
+        (Some(_), Some(value)) => {
+            let message = "`strip_prefix` and `replace_prefix` exclude each other";
+            value.refuse(Diagnostic::new(message));
+            return None;
+        }
+        (Some(value), None) => {
+            match path {
+                Some(PathPattern::Exact(_)) => {
+                    let message = "an exact path has no prefix to strip";
+                    let help = "write replace_prefix = \"/\"";
+                    value.refuse(Diagnostic::new(message).help(help));
+                }
+                Some(PathPattern::Prefix(prefix)) if **prefix == *defaults::PATH => {
+                    let message = "the path \"/\" has no prefix to strip";
+                    value.refuse(Diagnostic::new(message).help("give the route a `path`"));
+                }
+                _ => {}
+            }
+            "/".into()
+        }
+        (None, Some(value)) => {
+            let text = value.text("a path such as \"/v2/\"")?;
+            check_path(&text, text.text)?;
+            text.text.into()
+        }
+    };
+    let cut = match path? {
+        PathPattern::Exact(path) => path.len(),
+        PathPattern::Prefix(prefix) => prefix.strip_suffix('/').unwrap_or(prefix).len(),
+    };
+    Some(PrefixRewrite { cut, put })
+}
+
+/// `timeouts`: those of the upstream where they are not given.
+fn timeouts(
+    table: &mut Table<'_>,
+    action: Option<&RouteAction>,
+    upstreams: &Upstreams,
+) -> Option<UpstreamTimeouts> {
+    let default = match action {
+        Some(RouteAction::Upstream(id)) => upstreams.list[id.0].timeouts.clone(),
+        _ => defaults::UPSTREAM_TIMEOUTS,
+    };
+    let given = table.has("timeouts");
+    let timeouts = upstreams::timeouts(table.table("timeouts"), &default);
+    given.then_some(timeouts)
 }
 
 fn name(host: Option<&HostPattern>, path: &PathPattern) -> String {

@@ -160,6 +160,30 @@ impl<'t> Table<'t> {
         named
     }
 
+    /// The values under names of the user's at `key`, each with the place of its name, in the
+    /// order of the text.
+    pub(super) fn named_values(
+        &mut self,
+        key: &'static str,
+    ) -> Vec<(&'t str, Location, Value<'t>)> {
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
+        let DeValue::Table(entries) = value.raw else {
+            value.mismatch("a table of names and values", None);
+            return Vec::new();
+        };
+        let mut named: Vec<_> = entries
+            .iter()
+            .map(|(name, value)| {
+                let location = self.reading.location(name.span());
+                (name.get_ref().as_ref(), location, self.place(value))
+            })
+            .collect();
+        named.sort_by_key(|(_, location, _)| location.span);
+        named
+    }
+
     /// The table that `value`, found at `key` in this one, is.
     pub(super) fn inline(&self, key: &str, value: Value<'t>) -> Option<Self> {
         self.child(key, value, Kind::Single)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::ProtocolVersion;
+use crate::report::{Peer, ProtocolVersion};
 
 const FULL: &str = include_str!("../../config/handfast.toml");
 const MINIMAL: &str = include_str!("../../config/minimal.toml");
@@ -71,7 +71,7 @@ fn the_shipped_files_parse() {
     assert_eq!(full.listeners.len(), 3);
     assert_eq!(full.policies.len(), 3);
     assert_eq!(full.certificates.len(), 3);
-    assert_eq!(full.routes.len(), 2);
+    assert_eq!(full.routes.len(), 5);
     assert_eq!(full.upstreams.len(), 3);
     let minimal = config(MINIMAL);
     let lines = MINIMAL.lines().filter(|line| !line.trim().is_empty());
@@ -110,7 +110,9 @@ fn known_keys() -> Vec<String> {
         [tls.a]\nzz = 1\nresumption.zz = 1
         client_auth = {{ mode = \"optional\", ca = \"c\", allow = {{ zz = 1 }}, zz = 1 }}
         [certificates.a]\npairs = [{{ {pair} }}]\nzz = 1
-        [[routes]]\nupstream = \"a\"\nzz = 1
+        [[routes]]\nupstream = \"a\"\nzz = 1\nrequest_headers.zz = 1
+        [[routes]]\npath = \"/a\"\nredirect = {{ to = \"https\", zz = 1 }}
+        [[routes]]\npath = \"/b\"\nrespond = {{ status = 200, zz = 1 }}
         [upstreams.a]\nservers = [{{ address = \"a:1\", zz = 1 }}]\nzz = 1
         timeouts.zz = 1\npool.zz = 1
         [timeouts]\nzz = 1
@@ -121,7 +123,7 @@ fn known_keys() -> Vec<String> {
         [admin]\nzz = 1"
     );
     let faults = faults(&text);
-    assert_eq!(faults.len(), 23, "{faults}");
+    assert_eq!(faults.len(), 26, "{faults}");
     let help = |item: &Diagnostic| item.help.clone().unwrap();
     let helps: Vec<_> = faults.items.iter().map(help).collect();
     let keys = helps.iter().flat_map(|help| {
@@ -188,7 +190,7 @@ t.toml:2:1: unknown key `adress` in [[listeners]]
   |
 2 | adress = \"[::]:80\"
   | ^^^^^^
-  help: did you mean `address`? (known here: `address`, `name`, `tls`, `certificates`, `certificate`, `backlog`)
+  help: did you mean `address`? (known here: `address`, `name`, `tls`, `certificates`, `certificate`, `redirect`, `proxy_protocol_from`, `backlog`)
 
 t.toml:4:17: certificate `exmaple` is not defined
   |
@@ -238,9 +240,13 @@ fn references_resolve() {
     assert_eq!(apps.pairs.len(), 2);
     let strict = full.policy(apps.policy.unwrap());
     assert_eq!(strict.versions, [ProtocolVersion::Tls13]);
-    let RouteAction::Upstream(api) = full.routes[0].action;
+    let RouteAction::Upstream(api) = full.routes[0].action else {
+        panic!("a route to an upstream");
+    };
     assert_eq!(&*full.upstreams[api.0].name, "api");
-    let RouteAction::Upstream(inline) = full.routes[1].action;
+    let RouteAction::Upstream(inline) = full.routes[1].action else {
+        panic!("a route to an upstream");
+    };
     assert_eq!(&*full.upstreams[inline.0].name, "http://127.0.0.1:3000");
     assert_eq!(&*full.routes[0].name, "example.com/api/");
     assert_eq!(&*full.routes[1].name, "*.apps.example.com/");
@@ -606,14 +612,19 @@ fn client_certificates_are_read() {
     let headers = [TlsHeader::Verify, TlsHeader::ClientCert];
     assert_eq!(forwarding.tls_headers, headers);
     assert_eq!(forwarding.headers.len(), 3);
-    assert!(forwarding.trusted_proxies.is_empty());
+    assert_eq!(forwarding.trusted_proxies, PeerSet::default());
     let forwarding = with(
-        "[forwarding]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nheaders = [\"forwarded\"]",
+        "[forwarding]\ntrusted_proxies = [\"10.0.0.0/8\", \"unix\", \"::1\"]\nheaders = [\"forwarded\"]",
     )
     .forwarding;
     assert_eq!(forwarding.headers, [ForwardingHeader::Forwarded]);
     let networks = ["10.0.0.0/8", "::1/128"].map(|text| text.parse().unwrap());
-    assert_eq!(forwarding.trusted_proxies, networks);
+    let networks = networks.to_vec();
+    let proxies = PeerSet {
+        networks,
+        unix: true,
+    };
+    assert_eq!(forwarding.trusted_proxies, proxies);
 }
 
 #[test]
@@ -658,7 +669,7 @@ fn faults_of_client_certificates_are_located() {
         ),
         (
             "trusted_proxies = [\"lan\"]",
-            "2:20 expected a network such as \"10.0.0.0/8\", found `lan`",
+            "2:20 expected a network such as \"10.0.0.0/8\", or \"unix\", found `lan`",
         ),
         (
             "headers = [\"x-real-ip\"]",
@@ -718,6 +729,7 @@ fn routes_share_upstreams_of_the_same_url() {
         .iter()
         .map(|route| match route.action {
             RouteAction::Upstream(id) => id.0,
+            _ => panic!("a route to an upstream"),
         })
         .collect();
     assert_eq!(upstreams, [0, 1, 1, 2]);
@@ -818,7 +830,6 @@ fn a_token_opens_the_admin_address_to_others() {
 #[test]
 fn planned_keys_are_named_as_such() {
     for (text, message) in [
-        ("include = [\"x\"]", "1:1 `include` is not supported yet"),
         (
             "[timeouts]\ntunnel_idle = \"1h\"",
             "2:1 `tunnel_idle` is not supported yet",
@@ -1062,6 +1073,241 @@ fn routes_are_checked() {
     assert_eq!(
         one("[[routes]]\nhost = \"a\""),
         "1:1 missing key `upstream` in [[routes]] | add upstream = \"http://127.0.0.1:3000\""
+    );
+}
+
+#[test]
+fn routes_change_redirect_and_respond() {
+    let config = with(
+        "[[routes]]
+        path = \"/api/\"
+        upstream = \"u\"
+        request_headers = { set = { X-Team = \"pay 100%\" }, add = { Via = \"a\" }, remove = [\"Cookie\"] }
+        response_headers = { remove = [\"Server\"] }
+        replace_prefix = \"/v2/\"
+        timeouts = { first_byte = \"5m\" }
+        request_body = \"10MiB\"
+        [[routes]]
+        path = \"/a\"
+        redirect = { to = \"https\", public_port = 8443, status = 301 }
+        [[routes]]
+        path = \"/b\"
+        redirect = { to = \"https://Example.com\" }
+        [[routes]]
+        path = \"/c\"
+        respond = { status = 410, body = \"gone\\n\" }
+        [[routes]]
+        path = \"=/d\"
+        respond = { status = 200, body = \"{}\", headers = { Content-Type = \"application/json\" } }
+        [upstreams.u]
+        servers = [{ address = \"a:1\" }]
+        timeouts = { connect = \"3s\" }",
+    );
+    let route = &config.routes[1];
+    let rules = &route.request;
+    assert_eq!(rules.fields.remove, ["cookie"]);
+    assert_eq!(rules.fields.set[0].0, "x-team");
+    assert_eq!(rules.fields.set[0].1, "pay 100%");
+    assert_eq!(rules.fields.add[0].0, "via");
+    assert_eq!(route.response_fields.remove, ["server"]);
+    let rewrite = rules.path.as_ref().unwrap();
+    assert_eq!((rewrite.cut, &*rewrite.put), ("/api".len(), "/v2/"));
+    let timeouts = rules.timeouts.as_ref().unwrap();
+    assert_eq!(timeouts.first_byte, Duration::from_secs(300));
+    assert_eq!(timeouts.connect, Duration::from_secs(3), "the upstream's");
+    assert_eq!(rules.body, BodyLimit::Bytes(10 << 20));
+    let RouteAction::Redirect(redirect) = &config.routes[2].action else {
+        panic!("a redirect");
+    };
+    assert_eq!(redirect.to, RedirectTarget::Https { port: 8443 });
+    assert_eq!(redirect.status, 301);
+    let RouteAction::Redirect(redirect) = &config.routes[3].action else {
+        panic!("a redirect");
+    };
+    let origin = RedirectTarget::Origin("https://example.com".into());
+    assert_eq!(redirect.to, origin);
+    assert_eq!(redirect.status, 308);
+    for (index, body, kind) in [
+        (4, "gone\n", "text/plain; charset=utf-8"),
+        (5, "{}", "application/json"),
+    ] {
+        let RouteAction::Respond(fixed) = &config.routes[index].action else {
+            panic!("a fixed response");
+        };
+        assert_eq!(fixed.body, body);
+        assert_eq!(fixed.fields.len(), 1);
+        assert_eq!(fixed.fields[0].1, kind);
+    }
+    assert_eq!(config.routes[0].request, RequestRules::default());
+    assert!(config.routes[0].response_fields.is_empty());
+}
+
+#[test]
+fn faults_of_routes_are_located() {
+    const UP: &str = "upstream = \"http://127.0.0.1:1\"\n";
+    let cases = [
+        (
+            format!("{UP}redirect = {{ to = \"https\" }}"),
+            "4:12 `upstream` and `redirect` exclude each other | a route does one thing: `upstream`, `redirect` or `respond`",
+        ),
+        (
+            "respond = { status = 410 }\nrequest_body = \"1KiB\"".into(),
+            "4:16 `request_body` has no effect on a route that forwards nothing | leave it out",
+        ),
+        (
+            "respond = { status = 204, body = \"x\" }".into(),
+            "3:34 a response with status 204 has no body | leave `body` out",
+        ),
+        (
+            "respond = { status = 101 }".into(),
+            "3:22 expected an integer from 200 to 599, found 101",
+        ),
+        (
+            "redirect = { to = \"https\", status = 300 }".into(),
+            "3:37 300 is no status of a redirect | possible: 301, 302, 303, 307, 308",
+        ),
+        (
+            "redirect = { to = \"https://a.test/x\" }".into(),
+            "3:19 a redirect has no path of its own, found `/x`: requests keep theirs | write \"https://a.test\"",
+        ),
+        (
+            "redirect = { to = \"https://a.test\", public_port = 1 }".into(),
+            "3:51 `public_port` goes with to = \"https\" only | write the port into `to`",
+        ),
+        (
+            "redirect = {}".into(),
+            "3:12 missing key `to` in [routes.redirect] | add to = \"https\"",
+        ),
+        (
+            "redirect = { to = \"https\", stat = 301 }".into(),
+            "3:28 unknown key `stat` in [routes.redirect] | did you mean `status`? (known here: `to`, `public_port`, `status`)",
+        ),
+        (
+            format!("{UP}strip_prefix = true\nreplace_prefix = \"/x\""),
+            "5:18 `strip_prefix` and `replace_prefix` exclude each other",
+        ),
+        (
+            format!("{UP}replace_prefix = \"x\""),
+            "4:18 `x` is no path of a route: it does not begin with a slash | write \"/x\"",
+        ),
+        (
+            format!("{UP}strip_prefix = true"),
+            "4:16 the path \"/\" has no prefix to strip | give the route a `path`",
+        ),
+        (
+            format!("{UP}path = \"=/x\"\nstrip_prefix = true"),
+            "5:16 an exact path has no prefix to strip | write replace_prefix = \"/\"",
+        ),
+        (
+            format!("{UP}timeouts = {{ firstbyte = \"1s\" }}"),
+            "4:14 unknown key `firstbyte` in [routes.timeouts] | did you mean `first_byte`? (known here: `connect`, `first_byte`, `idle`)",
+        ),
+        (
+            format!("{UP}request_headers = {{ set = {{ Host = \"a\" }} }}"),
+            "4:29 the field `Host` cannot be changed: the upstream sees the host that the client asked for",
+        ),
+        (
+            format!("{UP}request_headers = {{ remove = [\"Transfer_Encoding\"] }}"),
+            "4:31 the field `Transfer_Encoding` cannot be changed: it belongs to the connection, not to the message",
+        ),
+        (
+            format!("{UP}request_headers = {{ add = {{ X-Forwarded-For = \"a\" }} }}"),
+            "4:29 the field `X-Forwarded-For` cannot be changed: it tells of the client | see `forwarding.headers`",
+        ),
+        (
+            format!("{UP}response_headers = {{ set = {{ \"A b\" = \"a\" }} }}"),
+            "4:30 `A b` is no name of a field: it has 1 to 128 letters, digits and hyphens",
+        ),
+        (
+            format!("{UP}response_headers = {{ set = {{ A = \"a\\r\\nB: c\" }} }}"),
+            "4:34 `a\u{fffd}\u{fffd}B: c` is no value of a field: it has a control character or one outside ASCII",
+        ),
+        (
+            format!("{UP}response_headers = {{ set = {{ A = \" a\" }} }}"),
+            "4:34 ` a` is no value of a field: it begins or ends with a blank",
+        ),
+        (
+            format!("{UP}response_headers = {{ set = {{ A = \"1\" }}, remove = [\"a\"] }}"),
+            "4:30 the field `A` is given twice | the first is in line 4",
+        ),
+        (
+            format!("{UP}response_headers = {{ sets = {{}} }}"),
+            "4:22 unknown key `sets` in [routes.response_headers] | did you mean `set`? (known here: `remove`, `set`, `add`)",
+        ),
+    ];
+    let wrong: Vec<_> = cases
+        .into_iter()
+        .map(|(lines, message)| (one(&format!("[[routes]]\nhost = \"a\"\n{lines}")), message))
+        .filter(|(found, message)| found != message)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn listeners_on_unix_sockets_are_read() {
+    let listener = |address: &str| {
+        format!(
+            "[[listeners]]\naddress = \"{address}\"\ntls = false\nproxy_protocol_from = [\"unix\"]\n"
+        )
+    };
+    let config = with(&format!(
+        "{}{}",
+        listener("unix:/run/a.sock"),
+        listener("unix:b.sock")
+    ));
+    let [_, a, b] = &config.listeners[..] else {
+        panic!("{:?}", config.listeners);
+    };
+    assert_eq!(a.address, ListenAddress::Unix("/run/a.sock".into()));
+    assert_eq!(&*a.name, "unix:/run/a.sock");
+    assert!(a.proxy_protocol_from.contains(Peer::Unix));
+    let ListenAddress::Unix(path) = &b.address else {
+        panic!("{b:?}");
+    };
+    assert!(path.ends_with("b.sock"), "{path:?}");
+    let help = "write \"unix:/run/handfast/in.sock\", say";
+    for (address, message) in [
+        (
+            "unix:",
+            format!("2:11 `unix:` has no path of a socket | {help}"),
+        ),
+        (
+            &*format!("unix:/{}", "x".repeat(107)),
+            format!(
+                "2:11 `/{}…` is too long for the path of a socket | at most 107 bytes, the directory of this file included",
+                "x".repeat(79)
+            ),
+        ),
+        (
+            "systemd:https",
+            "2:11 an address of the form `systemd:…` is not supported yet".to_owned(),
+        ),
+    ] {
+        assert_eq!(one(&listener(address)), message);
+    }
+    let twice = listener("unix:/run/a.sock");
+    assert_eq!(
+        one(&format!("{twice}{}", twice.replace("/run/", "/run//"))),
+        "6:11 another listener has the address `unix:/run//a.sock` | the first is in line 2"
+    );
+    assert_eq!(
+        one(&format!("{twice}[admin]\nsocket = \"/run/a.sock\"")),
+        "2:11 the admin socket has this path already"
+    );
+}
+
+#[test]
+fn only_plain_listeners_redirect() {
+    let config = with(
+        "[[listeners]]\naddress = \"127.0.0.1:80\"\ntls = false\nredirect = { to = \"https\" }\n",
+    );
+    let redirect = config.listeners[1].redirect.as_ref().unwrap();
+    assert_eq!(redirect.to, RedirectTarget::Https { port: 443 });
+    assert_eq!(
+        one(
+            "[[listeners]]\naddress = \"127.0.0.1:1\"\ncertificate = { chain = \"c\", key = \"k\" }\nredirect = { to = \"https\" }"
+        ),
+        "4:12 only a plain listener redirects all its requests | a route can redirect: `redirect` in [[routes]]"
     );
 }
 

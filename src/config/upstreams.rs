@@ -86,14 +86,7 @@ fn upstream(name: &str, mut table: Table<'_>) -> Upstream {
     table.choice("protocol", (), &[("http1", ())], &["http2", "auto"]);
     table.choice("balance", (), &[("round-robin", ())], LATER_BALANCE);
 
-    let default = defaults::UPSTREAM_TIMEOUTS;
-    let mut given = table.table("timeouts");
-    let timeouts = UpstreamTimeouts {
-        connect: given.duration("connect", default.connect, &DEADLINE),
-        first_byte: given.duration("first_byte", default.first_byte, &DEADLINE),
-        idle: given.duration("idle", default.idle, &DEADLINE),
-    };
-    given.finish();
+    let timeouts = timeouts(table.table("timeouts"), &defaults::UPSTREAM_TIMEOUTS);
 
     let default = defaults::POOL;
     let mut given = table.table("pool");
@@ -119,6 +112,17 @@ fn upstream(name: &str, mut table: Table<'_>) -> Upstream {
         pool,
         tls,
     }
+}
+
+/// Reads `timeouts` of an upstream or a route.
+pub(super) fn timeouts(mut given: Table<'_>, default: &UpstreamTimeouts) -> UpstreamTimeouts {
+    let timeouts = UpstreamTimeouts {
+        connect: given.duration("connect", default.connect, &DEADLINE),
+        first_byte: given.duration("first_byte", default.first_byte, &DEADLINE),
+        idle: given.duration("idle", default.idle, &DEADLINE),
+    };
+    given.finish();
+    timeouts
 }
 
 fn servers(upstream: &Table<'_>, value: Value<'_>) -> Vec<UpstreamServer> {

@@ -8,7 +8,7 @@ use super::certificates::{Certificates, MemoryCertificate};
 use super::diagnostic::Diagnostic;
 use super::forwarding;
 use super::listeners;
-use super::model::{Config, Listener};
+use super::model::{Config, ListenAddress, Listener};
 use super::policies;
 use super::process;
 use super::reading::Reading;
@@ -17,7 +17,7 @@ use super::table::Table;
 use super::upstreams::Upstreams;
 
 /// Tables and keys of the whole file that are planned.
-const LATER: &[&str] = &["include"];
+const LATER: &[&str] = &[];
 
 /// Reads the whole file. Whatever is wrong is pushed into `reading`, and the result is worth
 /// something only when nothing was.
@@ -27,6 +27,8 @@ pub(super) fn config<'t>(
     memory: &[MemoryCertificate],
 ) -> Config {
     let mut root = Table::root(entries, reading);
+    // Done by now.
+    let _ = root.value("include");
     let runtime = process::runtime(root.table("runtime"));
     let (policies, policy_names) = policies::policies(&mut root);
     let mut certificates = Certificates::read(&mut root, &policy_names, memory);
@@ -60,13 +62,19 @@ fn own_addresses_are_free(config: &Config, reading: &Reading<'_>) {
     let admin = config.admin.address.as_ref();
     let health = config.health.address.as_ref();
     for own in [admin, health].into_iter().flatten() {
-        let same =
-            |listener: &&Listener| listener.address == own.address && own.address.port() != 0;
+        let address = ListenAddress::Tcp(own.address);
+        let same = |listener: &&Listener| listener.address == address && !address.is_ephemeral();
         if let Some(listener) = config.listeners.iter().find(same) {
-            let line = reading.line(listener.location);
+            let place = reading.place(listener.location, own.location);
             let diagnostic = Diagnostic::at(own.location, "a listener has this address already");
-            reading.refuse(diagnostic.help(format!("the listener is in line {line}")));
+            reading.refuse(diagnostic.help(format!("the listener is in {place}")));
         }
+    }
+    let socket = config.admin.socket.clone().map(ListenAddress::Unix);
+    let same = |listener: &&Listener| Some(&listener.address) == socket.as_ref();
+    if let Some(listener) = config.listeners.iter().find(same) {
+        let message = "the admin socket has this path already";
+        reading.refuse(Diagnostic::at(listener.location, message));
     }
     if let (Some(admin), Some(health)) = (admin, health)
         && admin.address == health.address

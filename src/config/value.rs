@@ -262,7 +262,7 @@ impl Text<'_> {
         } else if self.text.starts_with("credential:") {
             Diagnostic::new("a path of the form `credential:…` is not supported yet")
         } else {
-            return Some(self.value.reading.resolve(self.text));
+            return Some(self.value.reading.resolve(self.value.location, self.text));
         };
         self.refuse(refused);
         None

@@ -5,13 +5,11 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
-
 use crate::admin::Listening;
 use crate::bearer::BearerToken;
 use crate::config::{self, Diagnostics, Loaded};
 use crate::drain::{self, Drain, DrainSender};
-use crate::server::{Acceptor, BindError, ServerContext, backlog, bind};
+use crate::server::{Acceptor, BindError, ListenerSocket, ServerContext};
 use crate::snapshot::Snapshot;
 
 /// The listeners that run.
@@ -25,7 +23,7 @@ pub(super) struct Listeners {
 #[derive(Debug)]
 struct Running {
     spec: config::Listener,
-    listener: Arc<TcpListener>,
+    listener: Arc<ListenerSocket>,
     stop: DrainSender,
 }
 
@@ -94,8 +92,10 @@ impl Listeners {
     /// Their names, and where they listen.
     pub(super) fn listening(&self) -> Listening {
         let running = self.running.iter().map(|own| {
-            let address = own.listener.local_addr().unwrap_or(own.spec.address);
-            (own.spec.name.clone(), address)
+            (
+                own.spec.name.clone(),
+                own.listener.address(&own.spec.address),
+            )
         });
         running.collect()
     }
@@ -115,7 +115,7 @@ impl Listeners {
     fn bind_new(
         &self,
         config: &config::Config,
-    ) -> Result<Vec<(config::Listener, Arc<TcpListener>)>, BindError> {
+    ) -> Result<Vec<(config::Listener, Arc<ListenerSocket>)>, BindError> {
         let changed =
             |spec: &&config::Listener| !self.running.iter().any(|own| same(spec, &own.spec));
         config
@@ -126,18 +126,18 @@ impl Listeners {
                 let own = self.running.iter().find(|own| same_socket(spec, &own.spec));
                 let socket = match own {
                     Some(own) => {
-                        backlog(&own.listener, spec.backlog);
+                        own.listener.backlog(spec.backlog);
                         own.listener.clone()
                     }
-                    None => Arc::new(bind(spec.address, spec.backlog)?),
+                    None => Arc::new(ListenerSocket::bind(&spec.address, spec.backlog)?),
                 };
                 Ok((spec.clone(), socket))
             })
             .collect()
     }
 
-    fn start(&mut self, spec: config::Listener, listener: Arc<TcpListener>) {
-        let address = listener.local_addr().unwrap_or(spec.address);
+    fn start(&mut self, spec: config::Listener, listener: Arc<ListenerSocket>) {
+        let address = listener.address(&spec.address);
         tracing::info!(listener = %spec.name, %address, "listening");
         let (stop, stopped) = drain::channel();
         let acceptor = Acceptor::new(
@@ -169,5 +169,5 @@ fn same(a: &config::Listener, b: &config::Listener) -> bool {
 /// Whether the running socket of `own` is the one that `spec` asks for. Port 0 is another port
 /// for each listener.
 fn same_socket(spec: &config::Listener, own: &config::Listener) -> bool {
-    spec.address == own.address && (spec.address.port() != 0 || spec.name == own.name)
+    spec.address == own.address && (!spec.address.is_ephemeral() || spec.name == own.name)
 }

@@ -19,11 +19,12 @@ use super::runtime;
 use super::shutdown::{Draining, shutdown};
 use super::signals::{Request, Signals};
 use super::upkeep::{tick, upkeep};
-use crate::admin::{AdminListener, AdminState, DaemonStatus, Readiness, bind_socket};
+use crate::admin::{AdminListener, AdminState, DaemonStatus, Readiness};
 use crate::config::{self, Loaded};
 use crate::server::{ServerContext, bind};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Telemetry, TelemetryGuard};
+use crate::unix_socket::{SocketAccess, bind_unix};
 use crate::{admin, drain, tls};
 
 /// Admin connections that wait in the kernel.
@@ -141,7 +142,7 @@ async fn serve(
     }
     let mut socket_file = None;
     if let Some(path) = &admin.socket {
-        match bind_socket(path) {
+        match bind_unix(path, SocketAccess::Owner, ADMIN_BACKLOG) {
             Ok((listener, file)) => {
                 tracing::info!(listener = "admin socket", address = %path.display(), "listening");
                 socket_file = Some(file);

@@ -11,8 +11,10 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::cli::DEFAULT_CONFIG;
-use crate::admin::DEFAULT_SOCKET;
 use crate::config;
+
+/// Where the socket is looked for when nothing else is said.
+const DEFAULT_SOCKET: &str = "/run/handfast/admin.sock";
 
 /// How the daemon is found.
 #[derive(Debug, Args)]

@@ -41,6 +41,9 @@ pub(super) enum TargetError {
     /// Neither a path that begins with a slash nor `*` of OPTIONS, or not ASCII.
     #[error("not a path")]
     Path,
+    /// A segment of the path leads upwards, and the route changes the path's prefix.
+    #[error("a dot segment in a path whose prefix is changed")]
+    DotSegment,
 }
 
 impl Target {

@@ -14,8 +14,10 @@ use crate::tls::TlsPolicy;
 pub struct ConnectionInfo {
     /// Its number, as in the handshake event.
     pub id: ConnectionId,
-    /// The other end.
+    /// The other end, or the client that a PROXY header gives.
     pub peer: Peer,
+    /// Who sent a PROXY header; `None`: there was none.
+    pub proxy: Option<Peer>,
     /// Our end; `None` for a unix socket.
     pub local: Option<SocketAddr>,
     /// The listener's index in the configuration that was current at accept.

@@ -31,6 +31,9 @@ pub(super) enum ProxyError {
     /// No route matches.
     #[error("no route matches")]
     NoRoute,
+    /// The route or listener would redirect the client to where it is.
+    #[error("the redirect leads to itself")]
+    RedirectLoop,
     /// The request body is announced or found to be too large, stalled, or broke off.
     #[error("the request body failed")]
     Body(#[source] RequestBodyError),
@@ -54,6 +57,7 @@ impl ProxyError {
             },
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::RedirectLoop => StatusCode::LOOP_DETECTED,
             Self::Body(RequestBodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(RequestBodyError::Idle) => StatusCode::REQUEST_TIMEOUT,
             Self::Body(RequestBodyError::Broken) => StatusCode::BAD_REQUEST,
@@ -79,6 +83,7 @@ impl ProxyError {
             Self::Fields(FieldError::ContentLength) => "content_length",
             Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
+            Self::RedirectLoop => "redirect_loop",
             Self::Body(error) => body_reason(*error),
             Self::Upstream(error) => match error.failure() {
                 Some(failure) => failure.name(),
@@ -90,7 +95,10 @@ impl ProxyError {
     /// Whether the connection is not to be trusted with another request: where the message ends
     /// is in doubt, or its rest is not wanted. Streams of HTTP/2 end apart.
     pub(super) const fn closes(&self) -> bool {
-        !matches!(self, Self::Misdirected | Self::NoRoute | Self::Upstream(_))
+        !matches!(
+            self,
+            Self::Misdirected | Self::NoRoute | Self::RedirectLoop | Self::Upstream(_)
+        )
     }
 }
 

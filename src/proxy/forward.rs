@@ -1,5 +1,6 @@
 //! One request on its way to an upstream, and the response on its way back.
 
+use bytes::Bytes;
 use http::header::TRAILER;
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
@@ -7,16 +8,27 @@ use hyper::body::{Body, Incoming};
 
 use super::authority::Target;
 use super::error::ProxyError;
+use super::field_edits;
 use super::forwarded::{self, Sender, Trust};
 use super::headers::{self, BodyLength, Expectation};
-use super::request_record::RequestRecord;
+use super::own_answer;
+use super::path_rewrite;
+use super::request_record::{RequestRecord, listener_index};
 use super::service::Shared;
 use super::trailers;
 use crate::config::RouteAction;
 use crate::snapshot::Snapshot;
 use crate::upstream::{RequestBody, RequestBodyError, ResponseBody};
 
-/// Checks and routes `request`, and forwards it. Bodies are streamed both ways: the request's
+/// What becomes of a request.
+pub(super) enum Answer {
+    /// The upstream's.
+    Upstream(Response<ResponseBody>),
+    /// The one that the configuration gives.
+    Own(Response<Bytes>),
+}
+
+/// Checks and routes `request`, and forwards it where the route has an upstream. Bodies are streamed both ways: the request's
 /// while the future or the response's body is polled.
 ///
 /// # Errors
@@ -26,7 +38,7 @@ pub(super) async fn forward(
     snapshot: &Snapshot,
     request: Request<Incoming>,
     record: &mut RequestRecord,
-) -> Result<Response<ResponseBody>, ProxyError> {
+) -> Result<Answer, ProxyError> {
     let config = &snapshot.config;
     let (mut head, incoming) = request.into_parts();
     let trust = Trust::of(shared.connection.peer, &config.forwarding);
@@ -49,6 +61,14 @@ pub(super) async fn forward(
     headers::check_request(head.version, &head.headers, length).map_err(ProxyError::Fields)?;
     let target = Target::read(head.version, &head.method, &head.uri, &head.headers)
         .map_err(ProxyError::Target)?;
+    // Only plain listeners redirect all that comes.
+    if !shared.connection.secure
+        && let Some(redirect) = listener_index(config, &shared.connection)
+            .and_then(|index| config.listeners[index].redirect.as_ref())
+    {
+        return own_answer::redirect(redirect, &target, &head.method, &shared.connection)
+            .map(Answer::Own);
+    }
     let tls = shared.connection.tls.as_ref();
     let policy = tls.map(|tls| &*tls.policy);
     if snapshot.is_misdirected(&shared.connection.listener_name, policy, &target.host) {
@@ -59,13 +79,28 @@ pub(super) async fn forward(
         .find(&target.host, target.path())
         .ok_or(ProxyError::NoRoute)?;
     record.route = Some(route);
-    let limit = config.limits.request_body;
+    let route = &config.routes[route.0];
+    let upstream = match &route.action {
+        RouteAction::Upstream(upstream) => *upstream,
+        RouteAction::Redirect(redirect) => {
+            return own_answer::redirect(redirect, &target, &head.method, &shared.connection)
+                .map(Answer::Own);
+        }
+        RouteAction::Respond(fixed) => {
+            return Ok(Answer::Own(own_answer::fixed(fixed, &head.method)));
+        }
+    };
+    let rules = &route.request;
+    let limit = rules.body.bytes(config.limits.request_body);
     if let (BodyLength::Known(length), Some(limit)) = (length, limit)
         && length > limit
     {
         return Err(ProxyError::Body(RequestBodyError::TooLarge));
     }
-    let RouteAction::Upstream(upstream) = config.routes[route.0].action;
+    let uri = match &rules.path {
+        Some(rule) => path_rewrite::rewrite(rule, &target.uri).map_err(ProxyError::Target)?,
+        None => target.uri,
+    };
     record.upstream = Some(upstream);
 
     let version = head.version;
@@ -93,7 +128,8 @@ pub(super) async fn forward(
     if !wanted.is_empty() {
         shared.tls_fields().put(wanted, &mut head.headers);
     }
-    head.uri = target.uri;
+    field_edits::apply(&rules.fields, &mut head.headers);
+    head.uri = uri;
     head.version = Version::HTTP_11;
     // What hyper noted about the client's connection must not reach the upstream's.
     head.extensions.clear();
@@ -106,7 +142,11 @@ pub(super) async fn forward(
 
     let mut response = snapshot
         .cluster(upstream)
-        .exchange(Request::from_parts(head, body), &mut record.server)
+        .exchange(
+            Request::from_parts(head, body),
+            rules.timeouts.as_ref(),
+            &mut record.server,
+        )
         .await?;
     headers::forward_response(response.headers_mut());
     if record.upload.as_ref().is_some_and(|it| it.is_refused()) {
@@ -114,7 +154,7 @@ pub(super) async fn forward(
         headers::close_connection(version, response.headers_mut());
     }
     *response.version_mut() = Version::HTTP_11;
-    Ok(response)
+    Ok(Answer::Upstream(response))
 }
 
 /// The length of the request line as HTTP/1.1 has it, or would have it (RFC 9112 section 3).

@@ -44,9 +44,9 @@ pub(super) struct Sender<'a> {
 impl Trust {
     /// Whether `peer` is one of `forwarding.trusted_proxies`.
     pub(super) fn of(peer: Peer, settings: &Forwarding) -> Self {
-        match peer {
-            Peer::Tcp(peer) if is_trusted(settings, peer.ip()) => Self::Proxy,
-            _ => Self::Client,
+        match settings.trusted_proxies.contains(peer) {
+            true => Self::Proxy,
+            false => Self::Client,
         }
     }
 
@@ -56,13 +56,6 @@ impl Trust {
         let forwarded = name.starts_with("x-forwarded-") || *name == FORWARDED;
         self == Self::Proxy && forwarded && !name.contains('_')
     }
-}
-
-fn is_trusted(settings: &Forwarding, address: IpAddr) -> bool {
-    // A dual-stack socket shows IPv4 peers as mapped addresses.
-    let address = address.to_canonical();
-    let mut proxies = settings.trusted_proxies.iter();
-    proxies.any(|network| network.contains(&address))
 }
 
 /// The client that a trusted proxy speaks for: the last address of the chain that is not a trusted
@@ -89,7 +82,7 @@ pub(super) fn client(settings: &Forwarding, headers: &HeaderMap) -> Option<IpAdd
             break;
         };
         found = Some(address);
-        if !is_trusted(settings, address) {
+        if !settings.trusted_proxies.contains_address(address) {
             break;
         }
     }
@@ -200,13 +193,17 @@ fn text(value: &HeaderValue) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::PeerSet;
 
     fn settings(headers: &[ForwardingHeader]) -> Forwarding {
         Forwarding {
-            trusted_proxies: vec![
-                "10.0.0.0/8".parse().unwrap(),
-                "2001:db8::/32".parse().unwrap(),
-            ],
+            trusted_proxies: PeerSet {
+                networks: vec![
+                    "10.0.0.0/8".parse().unwrap(),
+                    "2001:db8::/32".parse().unwrap(),
+                ],
+                unix: false,
+            },
             headers: headers.to_vec(),
             ..Forwarding::default()
         }
@@ -255,6 +252,9 @@ mod tests {
         assert_eq!(trust("[2001:db8:1::1]:4"), Trust::Proxy);
         assert_eq!(trust("192.0.2.1:4"), Trust::Client);
         assert_eq!(Trust::of(Peer::Unix, &settings), Trust::Client);
+        let mut settings = settings.clone();
+        settings.trusted_proxies.unix = true;
+        assert_eq!(Trust::of(Peer::Unix, &settings), Trust::Proxy);
         assert!(Trust::Proxy.lets_pass("x-forwarded-port"));
         assert!(Trust::Proxy.lets_pass("forwarded"));
         assert!(!Trust::Proxy.lets_pass("x-forwarded_for"));

@@ -189,6 +189,7 @@ impl RequestRecord {
             time: self.time,
             listener: &self.connection.listener_name,
             peer: self.connection.peer,
+            proxy: self.connection.proxy,
             client: self.client,
             method: asked.map_or("", |asked| asked.method.as_str()),
             host: asked.map_or(Cow::Borrowed(""), Asked::host),
@@ -242,7 +243,7 @@ impl Drop for RequestRecord {
 }
 
 /// The connection's listener in `config`, which may be of a later generation than the connection.
-fn listener_index(config: &Config, connection: &ConnectionInfo) -> Option<usize> {
+pub(super) fn listener_index(config: &Config, connection: &ConnectionInfo) -> Option<usize> {
     let is_it = |listener: &Listener| listener.name == connection.listener_name;
     if config.listeners.get(connection.listener).is_some_and(is_it) {
         return Some(connection.listener);

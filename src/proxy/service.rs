@@ -12,7 +12,8 @@ use hyper::service::Service;
 
 use super::body::ProxyBody;
 use super::connection_info::ConnectionInfo;
-use super::forward::forward;
+use super::field_edits;
+use super::forward::{Answer, forward};
 use super::headers::ClientFields;
 use super::request_record::{RequestRecord, Turn};
 use super::respond::respond;
@@ -113,10 +114,16 @@ async fn answer(
     );
     let method = request.method().clone();
     let version = request.version();
-    let mut response = match forward(&shared, &snapshot, request, &mut record).await {
-        Ok(response) => {
+    let outcome = forward(&shared, &snapshot, request, &mut record).await;
+    let route = record.route.map(|id| &snapshot.config.routes[id.0]);
+    let mut response = match outcome {
+        Ok(Answer::Upstream(response)) => {
             record.answered(response.status());
             response.map(|body| ProxyBody::upstream(body, record))
+        }
+        Ok(Answer::Own(response)) => {
+            record.answered(response.status());
+            response.map(|body| ProxyBody::text(body, record))
         }
         Err(error) => {
             tracing::debug!(
@@ -128,6 +135,9 @@ async fn answer(
             respond(&error, &method, version, record)
         }
     };
+    if let Some(route) = route {
+        field_edits::apply(&route.response_fields, response.headers_mut());
+    }
     if turn == Turn::First
         && snapshot.config.forwarding.server_timing
         && let Some(tls) = &shared.connection.tls

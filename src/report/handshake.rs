@@ -20,8 +20,10 @@ pub struct HandshakeReport {
     pub time: SystemTime,
     /// The listener's configured name.
     pub listener: Arc<str>,
-    /// The other end.
+    /// The other end, or the client that a PROXY header gives.
     pub peer: Peer,
+    /// Who sent a PROXY header; `None`: there was none.
+    pub proxy: Option<Peer>,
     /// How it ended.
     pub outcome: Outcome,
     /// The negotiated version; `None` when the handshake did not get so far.
@@ -232,6 +234,7 @@ pub(super) fn sample() -> HandshakeReport {
         time: SystemTime::UNIX_EPOCH,
         listener: "https".into(),
         peer: Peer::Unix,
+        proxy: None,
         outcome: Outcome::Ok,
         version: None,
         kind: None,

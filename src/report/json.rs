@@ -14,7 +14,7 @@ use super::phase::{Parts, Phases};
 impl Serialize for HandshakeReport {
     /// The fields of one handshake: times in microseconds with three decimals, `time` in RFC 3339.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("HandshakeReport", 28)?;
+        let mut out = serializer.serialize_struct("HandshakeReport", 29)?;
         out.serialize_field("id", &self.id.to_string())?;
         out.serialize_field(
             "time",
@@ -24,6 +24,7 @@ impl Serialize for HandshakeReport {
         )?;
         out.serialize_field("listener", &*self.listener)?;
         out.serialize_field("peer", &self.peer.to_string())?;
+        out.serialize_field("proxy", &self.proxy.map(|proxy| proxy.to_string()))?;
         out.serialize_field(
             "outcome",
             match self.outcome {
@@ -218,6 +219,7 @@ mod tests {
             time: UNIX_EPOCH + Duration::from_secs(1_795_407_045),
             listener: "https".into(),
             peer: Peer::Unix,
+            proxy: Some(Peer::Tcp(([192, 0, 2, 9], 80).into())),
             outcome: Outcome::Failed(Failure {
                 class: FailureClass::Timeout,
                 phase: Phase::ClientFlightWait,
@@ -272,7 +274,7 @@ mod tests {
             serde_json::to_string(&report).unwrap(),
             [
                 r#"{"id":"00000000000000ff","time":"2026-11-23T04:10:45Z","listener":"https","#,
-                r#""peer":"unix","outcome":"failed","version":"1.2","kind":null,"hello_retry":true,"#,
+                r#""peer":"unix","proxy":"192.0.2.9:80","outcome":"failed","version":"1.2","kind":null,"hello_retry":true,"#,
                 r#""cipher":null,"group":"X25519","server_name":"example.com","alpn":null,"#,
                 r#""resumption":"unknown_key","session_age_us":null,"#,
                 r#""false_start":"not_applicable","false_start_reason":null,"false_start_confidence":null,"ja4":null,"#,

@@ -58,7 +58,7 @@ impl RouteTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Location, PathPattern, RouteAction, UpstreamId};
+    use crate::config::{FieldEdits, Location, PathPattern, RequestRules, RouteAction, UpstreamId};
     use crate::host::HostPattern;
 
     fn table(routes: &[(&str, &str)]) -> RouteTable {
@@ -72,6 +72,8 @@ mod tests {
                     None => PathPattern::Prefix((*path).into()),
                 },
                 action: RouteAction::Upstream(UpstreamId(0)),
+                request: RequestRules::default(),
+                response_fields: FieldEdits::default(),
                 location: Location::default(),
             })
             .collect();

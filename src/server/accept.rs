@@ -1,28 +1,29 @@
 //! The accept loop: a connection permit first, errors by class, never ending and never spinning.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{self, ServerContext};
+use super::listener::ListenerSocket;
 use super::per_ip::{Counted, LimitReached};
+use super::socket::ClientSocket;
+use crate::config::ListenAddress;
 use crate::drain::Drain;
 use crate::report::Peer;
 use crate::snapshot::ListenerState;
 use crate::telemetry::{AcceptFault, Limit};
-use crate::tls::{self, Incoming};
+use crate::tls::{self, Incoming, Proxied};
 
 /// One listener's accept loop.
 #[derive(Debug)]
 pub struct Acceptor {
-    listener: Arc<TcpListener>,
-    address: SocketAddr,
+    listener: Arc<ListenerSocket>,
+    address: ListenAddress,
     name: Arc<str>,
     context: Arc<ServerContext>,
 }
@@ -94,8 +95,8 @@ impl Acceptor {
     /// A loop for `listener`, which listens on `address` and which the configuration calls `name`.
     #[must_use]
     pub const fn new(
-        listener: Arc<TcpListener>,
-        address: SocketAddr,
+        listener: Arc<ListenerSocket>,
+        address: ListenAddress,
         name: Arc<str>,
         context: Arc<ServerContext>,
     ) -> Self {
@@ -125,11 +126,21 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    // Before the permit, which others wait for.
-                    let counted = match self.context.per_ip.count(peer.ip()) {
+                    self.refresh(&mut state);
+                    let proxied = state
+                        .as_ref()
+                        .is_some_and(|listener| listener.proxied.contains(peer));
+                    // Before the permit, which others wait for. Who sends a PROXY header is not
+                    // whom it is sent for: that one is counted later.
+                    let counted = match peer {
+                        Peer::Tcp(address) if !proxied => self.context.per_ip.count(address.ip()),
+                        Peer::Tcp(_) | Peer::Unix => Ok(None),
+                    };
+                    let counted = match counted {
                         Ok(counted) => counted,
                         Err(LimitReached) => {
-                            self.refuse(&stream, peer);
+                            let tls = state.as_ref().is_some_and(|it| it.sites.is_some());
+                            refuse(&self.context, &self.name, tls, &stream, peer);
                             continue;
                         }
                     };
@@ -141,7 +152,8 @@ impl Acceptor {
                     // The semaphore is never closed.
                     let Some(permit) = permit else { return };
                     let held = Held { permit, counted };
-                    self.serve(stream, Peer::Tcp(peer), held, drain.clone(), &mut state);
+                    let sender = proxied.then_some(peer);
+                    self.serve(stream, peer, sender, held, drain.clone(), &mut state);
                     if let Some(errors) = trouble.over(Instant::now()) {
                         tracing::info!(listener = %self.name, errors, "accepting again");
                     }
@@ -171,46 +183,40 @@ impl Acceptor {
         }
     }
 
-    /// Tells a client of an address with too many connections as much as costs one call: a TLS
-    /// alert is read as such where TLS is spoken, and is not worth waiting for.
-    fn refuse(&self, stream: &TcpStream, peer: SocketAddr) {
-        self.context
-            .telemetry
-            .metrics
-            .limit_refused(Limit::ConnectionsPerIp);
-        tracing::debug!(listener = %self.name, %peer, limit = "connections_per_ip", "refused");
-        let snapshot = self.context.snapshot.load();
-        let listener = snapshot.listener(&self.name);
-        if listener.is_some_and(|listener| listener.sites.is_some())
-            && let Err(error) = SockRef::from(stream).send(&tls::REFUSAL)
-        {
-            tracing::debug!(listener = %self.name, %peer, %error, "cannot tell so");
+    /// The listener as it is now; as it was while a reload has removed it.
+    fn refresh(&self, state: &mut Option<Arc<ListenerState>>) {
+        if let Some(current) = self.context.snapshot.load().listener(&self.name) {
+            *state = Some(current.clone());
         }
     }
 
     fn serve(
         &self,
-        stream: TcpStream,
+        stream: ClientSocket,
         peer: Peer,
+        sender: Option<Peer>,
         held: Held,
         drain: Drain,
         state: &mut Option<Arc<ListenerState>>,
     ) {
-        if let Some(current) = self.context.snapshot.load().listener(&self.name) {
-            *state = Some(current.clone());
-        }
+        self.refresh(state);
         let Some(listener) = state.clone() else {
             return;
         };
+        let accepted = Instant::now();
         let incoming = Incoming {
             id: self.context.next_id(),
             time: SystemTime::now(),
-            accepted: Instant::now(),
+            accepted,
             listener: self.name.clone(),
             peer,
+            proxy: sender.map(|sender| Proxied {
+                sender,
+                since: accepted,
+            }),
         };
         let context = self.context.clone();
-        let address = self.address;
+        let address = self.address.clone();
         let hold = drain.hold();
         tokio::spawn(async move {
             // A panic drops the permit all the same.
@@ -218,6 +224,23 @@ impl Acceptor {
             context.permits.release(held.permit);
             drop((held.counted, hold));
         });
+    }
+}
+
+/// Tells a client of an address with too many connections as much as costs one call: a TLS alert
+/// is read as such where TLS is spoken, and is not worth waiting for.
+pub(super) fn refuse(
+    context: &ServerContext,
+    listener: &str,
+    is_tls: bool,
+    stream: &ClientSocket,
+    peer: Peer,
+) {
+    let metrics = &context.telemetry.metrics;
+    metrics.limit_refused(Limit::ConnectionsPerIp);
+    tracing::debug!(%listener, %peer, limit = "connections_per_ip", "refused");
+    if is_tls && let Err(error) = SockRef::from(stream).send(&tls::REFUSAL) {
+        tracing::debug!(%listener, %peer, %error, "cannot tell so");
     }
 }
 

@@ -1,21 +1,20 @@
 //! One connection: handshake, ALPN, serve, drain.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use tokio::net::TcpStream;
-
-use super::accept::ConnectionPermits;
+use super::accept::{ConnectionPermits, refuse};
 use super::http::{End, serve_h1, serve_h2};
 use super::linger::linger;
 use super::outbox::Outbox;
-use super::per_ip::ConnectionsPerIp;
-use crate::config::{Alpn, Limits};
+use super::per_ip::{ConnectionsPerIp, Counted, LimitReached};
+use super::proxy_header;
+use super::socket::ClientSocket;
+use crate::config::{Alpn, Limits, ListenAddress};
 use crate::drain::Drain;
 use crate::proxy::{ConnectionInfo, HandshakeTimes, ProxyService, TlsFacts};
-use crate::report::{ConnectionId, FailureClass, Outcome};
+use crate::report::{ConnectionId, FailureClass, Outcome, Peer};
 use crate::snapshot::{ListenerState, SnapshotStore};
 use crate::telemetry::{Limit, ListenerMetrics, Telemetry};
 use crate::tls::{self, Admission, Established, Incoming, Refused, Sites};
@@ -74,23 +73,33 @@ impl ServerContext {
 
 /// Serves one accepted connection to its end.
 pub(super) async fn serve(
-    stream: TcpStream,
-    incoming: Incoming,
+    mut stream: ClientSocket,
+    mut incoming: Incoming,
     listener: Arc<ListenerState>,
-    listener_address: SocketAddr,
+    listener_address: ListenAddress,
     context: Arc<ServerContext>,
     drain: Drain,
 ) {
     let _open = Open::new(listener.metrics.clone());
-    let local = match listener_address.ip().is_unspecified() {
-        true => stream.local_addr().ok(),
-        false => Some(listener_address),
+    let local = match listener_address {
+        ListenAddress::Tcp(own) if !own.ip().is_unspecified() => Some(own),
+        ListenAddress::Tcp(_) | ListenAddress::Unix(_) => stream.local_addr(),
     };
+    // Held to the end.
+    let mut _counted = None;
+    if incoming.proxy.is_some() {
+        let taken = proxied(stream, &mut incoming, &listener, &context);
+        match Box::pin(taken).await {
+            Some(whole) => (stream, _counted) = (whole.stream, whole.counted),
+            None => return,
+        }
+    }
     let outbox = Outbox::new(stream);
     let flusher = outbox.flusher();
     let info = ConnectionInfo {
         id: incoming.id,
         peer: incoming.peer,
+        proxy: incoming.proxy.map(|proxied| proxied.sender),
         local,
         listener: listener.index,
         listener_name: listener.name.clone(),
@@ -163,14 +172,71 @@ pub(super) async fn serve(
     }
 }
 
+/// A connection whose PROXY header is whole.
+struct Whole {
+    stream: ClientSocket,
+    /// What counts for the address that it gives.
+    counted: Option<Counted>,
+}
+
+/// Takes the PROXY header off `stream`: the address that it gives is the peer's from then on, and
+/// counts for `limits.connections_per_ip`. `None`: the connection ends, and why has been told.
+async fn proxied(
+    mut stream: ClientSocket,
+    incoming: &mut Incoming,
+    listener: &ListenerState,
+    context: &ServerContext,
+) -> Option<Whole> {
+    if let Some(proxied) = &mut incoming.proxy {
+        proxied.since = Instant::now();
+    }
+    let patience = match &listener.sites {
+        Some(sites) => sites.policy().spec().handshake_timeout,
+        None => context.snapshot.load().config.timeouts.request_header,
+    };
+    let header = match proxy_header::take(&mut stream, incoming.accepted, patience).await {
+        Ok(header) => header,
+        Err(fault) => {
+            tracing::debug!(
+                connection = %incoming.id,
+                peer = %incoming.peer,
+                cause = std::error::Error::source(&fault),
+                "{fault}"
+            );
+            if listener.sites.is_some() {
+                listener.metrics.handshake_started();
+                let report = tls::never_began(stream, incoming, fault.outcome());
+                context.telemetry.handshake(&listener.metrics, report);
+            }
+            return None;
+        }
+    };
+    // A sender that speaks for itself is not counted: it was named by the configuration.
+    let Some(source) = header.source else {
+        return Some(Whole {
+            stream,
+            counted: None,
+        });
+    };
+    incoming.peer = Peer::Tcp(source);
+    match context.per_ip.count(source.ip()) {
+        Ok(counted) => Some(Whole { stream, counted }),
+        Err(LimitReached) => {
+            let is_tls = listener.sites.is_some();
+            refuse(context, &listener.name, is_tls, &stream, incoming.peer);
+            None
+        }
+    }
+}
+
 /// The handshake in a future of its own, for a box: it is gone when the connection is idle.
 async fn handshake(
-    stream: Outbox<TcpStream>,
+    stream: Outbox<ClientSocket>,
     incoming: &Incoming,
     sites: &Arc<Sites>,
     listener: &ListenerState,
     context: &ServerContext,
-) -> Option<Established<Outbox<TcpStream>>> {
+) -> Option<Established<Outbox<ClientSocket>>> {
     listener.metrics.handshake_started();
     match tls::accept(
         stream,

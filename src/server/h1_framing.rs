@@ -41,6 +41,8 @@ pub(super) enum Refusal {
     BareLineFeed,
     /// Not method, target and version with one space between them (RFC 9112 section 3).
     RequestLine,
+    /// The header of the PROXY protocol, from a peer that is not in `proxy_protocol_from`.
+    ProxyHeader,
     /// The target has a fragment, or bytes that no URI has (RFC 9112 section 3.2).
     Target,
     /// Not HTTP/1.0 or HTTP/1.1 (RFC 9110 section 15.6.6).
@@ -114,6 +116,7 @@ impl Refusal {
         match self {
             Self::BareLineFeed
             | Self::RequestLine
+            | Self::ProxyHeader
             | Self::Target
             | Self::ContentLength
             | Self::Framing => StatusCode::BAD_REQUEST,
@@ -129,6 +132,7 @@ impl Refusal {
         match self {
             Self::BareLineFeed => "bare_line_feed",
             Self::RequestLine => "request_line",
+            Self::ProxyHeader => "proxy_header",
             Self::Target => "bad_target",
             Self::Version => "http_version",
             Self::RequestLineTooLong => "request_line_too_long",
@@ -294,7 +298,13 @@ impl H1Framing {
                 }
                 Ok(())
             }
-            (_, line) => self.request_line(line),
+            (_, line) => self.request_line(line).map_err(|refusal| match refusal {
+                // Version 1, and what is left of version 2 after its empty lines.
+                Refusal::RequestLine if line.starts_with(b"PROXY ") || line == b"\0" => {
+                    Refusal::ProxyHeader
+                }
+                refusal => refusal,
+            }),
         }
     }
 
@@ -467,6 +477,8 @@ fn early_refusal(state: State, line: &[u8]) -> Option<Refusal> {
     });
     Some(if is_version {
         Refusal::Version
+    } else if line.starts_with(b"PROXY ") {
+        Refusal::ProxyHeader
     } else {
         Refusal::RequestLine
     })
@@ -569,6 +581,11 @@ mod tests {
         refused("GET / HTTP/1.1\r\nHost: a\r\n\n", Refusal::BareLineFeed);
         refused("\nGET / HTTP/1.1\r\n\r\n", Refusal::BareLineFeed);
         let empty = "\r\n".repeat(EMPTY_LINES + 1);
+        let proxy = Refusal::ProxyHeader;
+        refused("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", proxy);
+        refused("PROXY UNKNOWN\r\n", proxy);
+        let version_2 = read(b"\r\n\r\n\0\r\nQUIT\n", 32);
+        assert_eq!(version_2, (4, 0, Some(Stop::Refused(proxy))));
         let stop = Some(Stop::Refused(Refusal::RequestLine));
         assert_eq!(read(empty.as_bytes(), 3), (2 * EMPTY_LINES, 0, stop));
     }

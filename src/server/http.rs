@@ -11,7 +11,6 @@ use http::StatusCode;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 use super::activity::{Activity, Due};
 use super::guard::Noted;
@@ -22,6 +21,7 @@ use super::h2_guard::{H2Guard, Waiting};
 use super::h2_ledger::H2Fault;
 use super::linger::linger;
 use super::outbox::Flusher;
+use super::socket::ClientSocket;
 use crate::config::{Config, Timeouts};
 use crate::deadline::Deadline;
 use crate::drain::Drain;
@@ -75,7 +75,7 @@ const MIN_BUFFER: usize = 8192;
 /// Serves HTTP/1.1 over `io` until the connection ends; `flusher` sends what is written to it.
 pub(super) async fn serve_h1<S>(
     io: S,
-    flusher: Flusher<TcpStream>,
+    flusher: Flusher<ClientSocket>,
     service: ProxyService,
     config: &Config,
     drain: Drain,
@@ -140,7 +140,7 @@ where
 /// Serves HTTP/2 over `io` until the connection ends; `flusher` sends what is written to it.
 pub(super) async fn serve_h2<S>(
     io: S,
-    flusher: Flusher<TcpStream>,
+    flusher: Flusher<ClientSocket>,
     service: ProxyService,
     config: &Config,
     drain: Drain,
@@ -205,7 +205,7 @@ where
 /// The timers of one connection: one sleep, moved to whatever is due first.
 struct TimerTable<'a> {
     activity: Arc<Activity>,
-    flusher: &'a Flusher<TcpStream>,
+    flusher: &'a Flusher<ClientSocket>,
     timeouts: &'a Timeouts,
     /// Whether several requests are answered at once (HTTP/2); else bytes between two begin a
     /// request's head.
@@ -223,7 +223,7 @@ struct TimerTable<'a> {
 impl<'a> TimerTable<'a> {
     fn new(
         activity: Arc<Activity>,
-        flusher: &'a Flusher<TcpStream>,
+        flusher: &'a Flusher<ClientSocket>,
         timeouts: &'a Timeouts,
         streams: bool,
     ) -> Self {
@@ -433,7 +433,7 @@ fn jitter_seed() -> u16 {
 mod tests {
     use socket2::SockRef;
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::super::outbox::Outbox;
     use super::*;
@@ -441,7 +441,7 @@ mod tests {
 
     /// As hyper with an answer whose request is over: it has `left` bytes to write.
     struct Answer {
-        io: Outbox<TcpStream>,
+        io: Outbox<ClientSocket>,
         left: usize,
     }
 
@@ -468,7 +468,7 @@ mod tests {
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (mut client, (ours, _)) = (client.unwrap(), accepted.unwrap());
         SockRef::from(&ours).set_send_buffer_size(1 << 16).unwrap();
-        let io = Outbox::new(ours);
+        let io = Outbox::new(ClientSocket::Tcp(ours));
         io.gather();
         let flusher = io.flusher();
         let activity = Activity::new(Instant::now());

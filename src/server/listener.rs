@@ -1,21 +1,97 @@
 //! Binding: socket options and the errors that an operator can mend.
 
+use std::io;
 use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
+use super::socket::ClientSocket;
+use crate::config::ListenAddress;
+use crate::report::Peer;
 use crate::tls::stamp_arrivals;
+use crate::unix_socket::{SocketAccess, SocketError, SocketFile, bind_unix};
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}{}", hint(source))]
-pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
-    /// The system's reason.
-    #[source]
-    pub source: std::io::Error,
+pub enum BindError {
+    /// Over TCP.
+    #[error("cannot listen on {address}{}", hint(source))]
+    Tcp {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// On a unix socket.
+    #[error(transparent)]
+    Unix(#[from] SocketError),
+}
+
+/// What a listener listens with. Dropping it closes it; the file of a unix socket goes with it.
+#[derive(Debug)]
+pub enum ListenerSocket {
+    /// Over TCP.
+    Tcp(TcpListener),
+    /// On a unix socket.
+    Unix(UnixListener, SocketFile),
+}
+
+impl ListenerSocket {
+    /// Listens on `address`. Everybody who reaches the directory of a unix socket may connect, as
+    /// everybody may over TCP.
+    ///
+    /// # Errors
+    /// The system's, with what to do about the usual ones.
+    pub fn bind(address: &ListenAddress, backlog: u32) -> Result<Self, BindError> {
+        match address {
+            ListenAddress::Tcp(address) => bind(*address, backlog).map(Self::Tcp),
+            ListenAddress::Unix(path) => {
+                let (listener, file) = bind_unix(path, SocketAccess::Everybody, backlog)?;
+                Ok(Self::Unix(listener, file))
+            }
+        }
+    }
+
+    /// Where it listens: the port that it got instead of port 0.
+    #[must_use]
+    pub fn address(&self, asked: &ListenAddress) -> ListenAddress {
+        match self {
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(|_| asked.clone(), ListenAddress::Tcp),
+            Self::Unix(..) => asked.clone(),
+        }
+    }
+
+    /// Changes the backlog; Linux allows it at any time (listen(2)).
+    pub fn backlog(&self, backlog: u32) {
+        let socket = match self {
+            Self::Tcp(listener) => SockRef::from(listener),
+            Self::Unix(listener, _) => SockRef::from(listener),
+        };
+        if let Err(error) = socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX)) {
+            tracing::warn!(%error, "backlog not changed");
+        }
+    }
+
+    /// The next connection, and who is at its other end. Cancel safe.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) async fn accept(&self) -> io::Result<(ClientSocket, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((ClientSocket::Tcp(stream), Peer::Tcp(peer)))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((ClientSocket::Unix(stream), Peer::Unix))
+            }
+        }
+    }
 }
 
 /// What the kernel takes for a connection ahead of sending it. Without a bound it takes megabytes,
@@ -54,24 +130,16 @@ pub fn bind(address: SocketAddr, backlog: u32) -> Result<TcpListener, BindError>
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         TcpListener::from_std(socket.into())
     };
-    bound().map_err(|source| BindError { address, source })
+    bound().map_err(|source| BindError::Tcp { address, source })
 }
 
-/// Changes the backlog of a socket that listens; Linux allows it at any time (listen(2)).
-pub fn backlog(listener: &TcpListener, backlog: u32) {
-    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-    if let Err(error) = SockRef::from(listener).listen(backlog) {
-        tracing::warn!(%error, "backlog not changed");
-    }
-}
-
-fn hint(error: &std::io::Error) -> &'static str {
+fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => ": another socket listens there (`ss -ltnp` shows whose)",
-        std::io::ErrorKind::PermissionDenied => {
+        io::ErrorKind::AddrInUse => ": another socket listens there (`ss -ltnp` shows whose)",
+        io::ErrorKind::PermissionDenied => {
             ": ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the unit)"
         }
-        std::io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
+        io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
         _ => "",
     }
 }

@@ -21,7 +21,9 @@ mod linger;
 mod listener;
 mod outbox;
 mod per_ip;
+mod proxy_header;
+mod socket;
 
 pub use accept::{Acceptor, ConnectionPermits};
 pub use connection::ServerContext;
-pub use listener::{BindError, backlog, bind};
+pub use listener::{BindError, ListenerSocket, bind};

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::socket::ClientSocket;
 use crate::tls::{TcpFacts, Transport};
 
 /// A stream that gathers what is written to it, once [`Outbox::gather`] or [`Transport::defer`]
@@ -110,8 +110,8 @@ impl<S: AsyncWrite + Unpin> Flusher<S> {
     }
 }
 
-impl Flusher<TcpStream> {
-    /// Closing the stream from now on throws away what is not sent and sends an RST.
+impl Flusher<ClientSocket> {
+    /// Closing the stream from now on throws away what is not sent and, over TCP, sends an RST.
     pub(super) fn abort(&self) {
         let mut inner = lock(&self.0);
         inner.kept = Vec::new();

@@ -73,8 +73,10 @@ pub struct AccessRecord<'a> {
     pub time: SystemTime,
     /// The listener's name.
     pub listener: &'a str,
-    /// The other end.
+    /// The other end, or the client that a PROXY header gives.
     pub peer: Peer,
+    /// Who sent a PROXY header; `None`: there was none.
+    pub proxy: Option<Peer>,
     /// The client that the other end, a trusted proxy, speaks for; `None`: the other end itself.
     pub client: Option<IpAddr>,
     /// The request's method.
@@ -171,6 +173,7 @@ struct Line<'a> {
     time: Timestamp,
     listener: &'a str,
     peer: Shown<Peer>,
+    proxy: Option<Shown<Peer>>,
     client: Option<IpAddr>,
     method: &'a str,
     host: &'a str,
@@ -208,6 +211,7 @@ impl<'a> Line<'a> {
             time: Timestamp(record.time),
             listener: record.listener,
             peer: Shown(client_address::peer(record.peer, client_ip)),
+            proxy: record.proxy.map(Shown),
             client: record
                 .client()
                 .map(|client| client_address::address(client, client_ip)),
@@ -298,6 +302,7 @@ mod tests {
             time: UNIX_EPOCH + Duration::from_secs(1_795_407_045),
             listener: "https",
             peer: Peer::Tcp(([192, 0, 2, 1], 5000).into()),
+            proxy: None,
             client: None,
             method: "GET",
             host: "example.com".into(),
@@ -331,7 +336,7 @@ mod tests {
             line,
             json!({
                 "event": "http.request", "connection": "000000000000001f",
-                "time": "2026-11-23T04:10:45Z", "listener": "https", "peer": "192.0.2.1:5000",
+                "time": "2026-11-23T04:10:45Z", "listener": "https", "peer": "192.0.2.1:5000", "proxy": null,
                 "client": "192.0.2.1",
                 "method": "GET", "host": "example.com", "path": "/a?b=c", "protocol": "h2",
                 "tls_version": "1.3", "tls_cipher": "TLS_AES_128_GCM_SHA256",

@@ -22,6 +22,7 @@ pub(crate) fn complete() -> HandshakeReport {
         time: UNIX_EPOCH + Duration::from_secs(1_795_407_045),
         listener: "https".into(),
         peer: Peer::Tcp(([192, 0, 2, 1], 5000).into()),
+        proxy: None,
         outcome: Outcome::Ok,
         version: Some(ProtocolVersion::Tls13),
         kind: Some(HandshakeKind::Full),

@@ -468,6 +468,7 @@ mod tests {
                 accepted: Instant::now(),
                 listener: "test".into(),
                 peer: Peer::Unix,
+                proxy: None,
             };
             let metrics = crate::telemetry::Metrics::default().listener("test");
             let (ours, theirs) = tokio::io::duplex(1 << 16);

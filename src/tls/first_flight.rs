@@ -1,6 +1,7 @@
 //! What comes first on a connection: a ClientHello over however many records, or something else.
 
 use super::wire::Reader;
+use crate::proxy_protocol::ProxyHeader;
 
 /// What reading the first flight came to.
 #[derive(Debug)]
@@ -78,6 +79,8 @@ impl Assembly {
             [20 | 21 | 23 | 24] => Some(None),
             [kind @ (20 | 21 | 23 | 24), 3, ..] => Some(Some(FirstFlight::WrongRecord(*kind))),
             _ if all.len() < HTTP_PREFIX && all.iter().all(u8::is_ascii_uppercase) => Some(None),
+            // Of a PROXY header the refusal should say so.
+            _ if ProxyHeader::begins(all).is_none() => Some(None),
             _ => Some(Some(FirstFlight::NotTls(all.to_vec()))),
         }
     }

@@ -32,6 +32,7 @@ use super::transport::Transport;
 use super::work::{SessionFacts, Verdict};
 use crate::config::{Alpn, CipherSuite, FalseStartMode, Group};
 use crate::deadline::Deadline;
+use crate::proxy_protocol::ProxyHeader;
 use crate::report::{
     Confidence, ConnectionId, Direction, ExtraRoundTrip, Failure, FailureClass, FalseStart,
     HandshakeKind, HandshakeReport, Ineligible, Message, Network, Outcome, Peer, Phase,
@@ -50,8 +51,19 @@ pub struct Incoming {
     pub accepted: Instant,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// The other end.
+    /// The other end, or the client that a PROXY header gives.
     pub peer: Peer,
+    /// The PROXY header, where one is required.
+    pub proxy: Option<Proxied>,
+}
+
+/// That a connection begins with a PROXY header.
+#[derive(Clone, Copy, Debug)]
+pub struct Proxied {
+    /// Who sends it.
+    pub sender: Peer,
+    /// Since when it is waited for.
+    pub since: Instant,
 }
 
 /// A complete handshake.
@@ -108,14 +120,10 @@ where
     let at = incoming.accepted + sites.policy().spec().handshake_timeout;
     let deadline = Deadline::new("handshake_timeout", at);
     let mut io = RecordIo::new(io, incoming.accepted, deadline);
-    let mut facts = Facts {
-        incoming,
-        message: Vec::new(),
-        hello: None,
-        ja4: None,
-        site: None,
-        label: ServerNameLabel::None,
-    };
+    if let (Some(proxied), Some(handshake)) = (incoming.proxy, io.handshake()) {
+        handshake.clock.enter(Phase::ProxyHeaderWait, proxied.since);
+    }
+    let mut facts = Facts::of(incoming);
 
     let first = match io.read_client_hello().await {
         Ok(first) => first,
@@ -293,6 +301,18 @@ where
     }
 }
 
+/// The report of a connection that ended before its ClientHello was waited for, in its PROXY
+/// header.
+#[must_use]
+pub fn never_began<S: Transport>(io: S, incoming: &Incoming, outcome: Outcome) -> HandshakeReport {
+    let deadline = Deadline::new("handshake_timeout", incoming.accepted);
+    let mut io = RecordIo::new(io, incoming.accepted, deadline);
+    if let (Some(proxied), Some(handshake)) = (incoming.proxy, io.handshake()) {
+        handshake.clock.enter(Phase::ProxyHeaderWait, proxied.since);
+    }
+    Facts::of(incoming).report(&mut io, None, None, |_| outcome)
+}
+
 /// Whether a client is about to resume a session, genuinely.
 fn class_of(site: &Site, version: ProtocolVersion, message: &[u8]) -> Class {
     match site.policy().resumes(version, Offer::read(message)) {
@@ -374,7 +394,18 @@ struct Facts<'a> {
     label: ServerNameLabel,
 }
 
-impl Facts<'_> {
+impl<'a> Facts<'a> {
+    const fn of(incoming: &'a Incoming) -> Self {
+        Self {
+            incoming,
+            message: Vec::new(),
+            hello: None,
+            ja4: None,
+            site: None,
+            label: ServerNameLabel::None,
+        }
+    }
+
     /// The stream or rustls failed.
     fn broken<S: Transport>(&mut self, io: RecordIo<S>, error: &io::Error) -> Box<Refused<S>> {
         let mut io = io;
@@ -547,6 +578,7 @@ impl Facts<'_> {
             time: self.incoming.time,
             listener: self.incoming.listener.clone(),
             peer: self.incoming.peer,
+            proxy: self.incoming.proxy.map(|proxied| proxied.sender),
             outcome,
             version: server.version,
             kind,
@@ -647,6 +679,11 @@ async fn not_tls<S>(facts: &mut Facts<'_>, mut io: RecordIo<S>, bytes: &[u8]) ->
 where
     S: Transport,
 {
+    if ProxyHeader::begins(bytes) == Some(true) {
+        let text = "a PROXY header came from a peer that proxy_protocol_from does not name".into();
+        let failure = diagnosis::of_first_bytes(FailureClass::ProxyHeader, None, text);
+        return facts.refused(io, Outcome::Failed(failure), false);
+    }
     if looks_like_http(bytes) {
         let text = "an HTTP request without TLS came to the TLS port".into();
         let failure = diagnosis::of_first_bytes(FailureClass::PlainHttp, None, text);
@@ -839,6 +876,7 @@ mod tests {
             accepted: Instant::now(),
             listener: "test".into(),
             peer: Peer::Unix,
+            proxy: None,
         }
     }
 

@@ -54,7 +54,7 @@ pub use certificates::{
 pub use chain::ChainError;
 pub use client_auth::{ClientAuthError, ClientVerifier};
 pub use client_identity::{ClientIdentity, IdentityError};
-pub use handshake::{Established, Incoming, Refused, accept};
+pub use handshake::{Established, Incoming, Proxied, Refused, accept, never_began};
 pub use hello::{ClientHello, HelloError, ServerName, is_grease};
 pub use hello_ring::{HelloCensus, HelloRing, HelloSample};
 pub use kernel::{TcpFacts, stamp_arrivals};

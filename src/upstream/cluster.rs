@@ -1,6 +1,7 @@
 //! A named group of upstream servers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, Request, Response};
 use tokio::time::{Instant, timeout_at};
@@ -75,7 +76,7 @@ impl Cluster {
     /// body still to come.
     ///
     /// The request must be as the server is to see it: HTTP/1.1, target in origin form, one
-    /// `Host`. `asked` is set to the server's address as soon as one is chosen, and stands also
+    /// `Host`. `timeouts` are the route's, if it has its own. `asked` is set to the server's address as soon as one is chosen, and stands also
     /// when this future is dropped.
     ///
     /// A server that cannot be reached is passed over for the next. A request is sent twice only
@@ -88,21 +89,25 @@ impl Cluster {
     pub async fn exchange(
         &self,
         mut request: Request<RequestBody>,
+        timeouts: Option<&UpstreamTimeouts>,
         asked: &mut Option<Arc<str>>,
     ) -> Result<Response<ResponseBody>, ExchangeError> {
+        let timeouts = timeouts.unwrap_or(&self.timeouts);
         let upload = request.body().upload();
         let mut candidates = self.balance.candidates();
         let mut wanted = Wanted::Any;
         loop {
-            let (server, lease) = self.lease(&mut candidates, wanted, asked).await?;
+            let (server, lease) = self
+                .lease(&mut candidates, wanted, timeouts.connect, asked)
+                .await?;
             let kept = lease.origin() == Origin::Kept;
             let spare = (kept && is_repeatable(&request)).then(|| copy(&request));
             self.metrics.request(kept);
             let sent = Instant::now();
-            let failure = match lease.send(request, self.timeouts.first_byte).await {
+            let failure = match lease.send(request, timeouts.first_byte).await {
                 Ok((response, lease)) => {
                     self.metrics.first_byte(sent.elapsed());
-                    let idle = self.timeouts.idle;
+                    let idle = timeouts.idle;
                     return Ok(response.map(|body| {
                         ResponseBody::new(body, lease, upload, idle, self.metrics.clone())
                     }));
@@ -132,6 +137,7 @@ impl Cluster {
         &self,
         candidates: &mut Candidates,
         wanted: Wanted,
+        connect: Duration,
         asked: &mut Option<Arc<str>>,
     ) -> Result<(usize, Lease), ExchangeError> {
         let mut failure = ExchangeError::PoolFull;
@@ -143,7 +149,7 @@ impl Cluster {
                 continue;
             };
             *asked = Some(server.label.clone());
-            match self.open(index, place, wanted).await {
+            match self.open(index, place, wanted, connect).await {
                 Ok(lease) => return Ok((index, lease)),
                 Err(error) => failure = self.failed(error),
             }
@@ -156,7 +162,7 @@ impl Cluster {
         let Some(place) = server.pool.place().await else {
             return Err(self.failed(ExchangeError::PoolFull));
         };
-        match self.open(index, place, wanted).await {
+        match self.open(index, place, wanted, connect).await {
             Ok(lease) => Ok((index, lease)),
             Err(error) => Err(self.failed(error)),
         }
@@ -167,6 +173,7 @@ impl Cluster {
         index: usize,
         place: Place,
         wanted: Wanted,
+        connect: Duration,
     ) -> Result<Lease, ExchangeError> {
         let server = &self.servers[index];
         let pool = server.pool.clone();
@@ -179,7 +186,7 @@ impl Cluster {
             Wanted::New => pool.drop_oldest(),
         }
         let started = Instant::now();
-        let deadline = started + self.timeouts.connect;
+        let deadline = started + connect;
         let tcp = server.connector.connect(deadline).await?;
         let transport = match &self.tls {
             None => Transport::Plain(tcp),

@@ -61,7 +61,9 @@ fn request(method: Method) -> Request<RequestBody> {
 }
 
 async fn get(cluster: &Cluster) -> Result<Response<ResponseBody>, ExchangeError> {
-    cluster.exchange(request(Method::GET), &mut None).await
+    cluster
+        .exchange(request(Method::GET), None, &mut None)
+        .await
 }
 
 async fn text(response: Response<ResponseBody>) -> Result<String, BodyError> {
@@ -139,7 +141,7 @@ async fn refused_is_connect() {
     let cluster = cluster(&spec(&[(Origin::closed_address().await, 1)]));
     let mut asked = None;
     let error = cluster
-        .exchange(request(Method::GET), &mut asked)
+        .exchange(request(Method::GET), None, &mut asked)
         .await
         .unwrap_err();
     assert!(matches!(error, ExchangeError::Connect(_)), "{error:?}");
@@ -397,7 +399,10 @@ async fn any_request_survives_a_kept_connection_that_was_closed() {
         assert_eq!(get_text(&cluster).await, "0");
         wait.recv().await.unwrap();
         reactor_has_run().await;
-        let again = cluster.exchange(request(method), &mut None).await.unwrap();
+        let again = cluster
+            .exchange(request(method), None, &mut None)
+            .await
+            .unwrap();
         assert_eq!(text(again).await.unwrap(), "1");
     }
 }
@@ -415,7 +420,7 @@ async fn a_written_request_is_replayed_once_and_only_if_safe() {
     let unsafe_ = cluster(&one(&origin));
     assert_eq!(get_text(&unsafe_).await, "0");
     let error = unsafe_
-        .exchange(request(Method::POST), &mut None)
+        .exchange(request(Method::POST), None, &mut None)
         .await
         .unwrap_err();
     assert!(matches!(error, ExchangeError::Closed(_)), "{error:?}");
@@ -525,7 +530,7 @@ async fn weights_are_exact_and_a_dead_server_is_passed_over() {
     for _ in 0..40 {
         let mut asked = None;
         let response = heavy
-            .exchange(request(Method::GET), &mut asked)
+            .exchange(request(Method::GET), None, &mut asked)
             .await
             .unwrap();
         text(response).await.unwrap();
@@ -540,7 +545,7 @@ async fn weights_are_exact_and_a_dead_server_is_passed_over() {
     for _ in 0..4 {
         let mut asked = None;
         let response = half
-            .exchange(request(Method::GET), &mut asked)
+            .exchange(request(Method::GET), None, &mut asked)
             .await
             .unwrap();
         text(response).await.unwrap();
@@ -564,7 +569,10 @@ async fn head_and_204_have_no_body_and_keep_the_connection() {
     .await;
     let cluster = cluster(&one(&origin));
     for method in [Method::HEAD, Method::GET, Method::HEAD] {
-        let response = cluster.exchange(request(method), &mut None).await.unwrap();
+        let response = cluster
+            .exchange(request(method), None, &mut None)
+            .await
+            .unwrap();
         assert_eq!(text(response).await.unwrap(), "");
     }
     assert_eq!(origin.accepted(), 1);

@@ -142,6 +142,64 @@ fn a_key_that_is_not_the_certificates_is_an_error() {
 }
 
 #[test]
+fn faults_of_included_files_are_located_there() {
+    let dir = dir();
+    let file = dir.path().join("main.toml");
+    let parts = dir.path().join("conf.d");
+    std::fs::create_dir(&parts).unwrap();
+    std::fs::write(
+        &file,
+        format!("include = [\"conf.d/*.toml\"]\n{}", six_lines(dir.path())),
+    )
+    .unwrap();
+    let part = |name: &str, text: &str| {
+        let path = parts.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    handfast(&["check"], &file).success();
+
+    let (a, b) = (
+        part(
+            "a.toml",
+            "[[routes]]\nhost = \"a.test\"\nupstream = \"apo\"\n[limits]\nh2_streams = 7\n",
+        ),
+        part(
+            "b.toml",
+            "\n\n[[routes]]\nhst = \"a.test\"\n[limits]\nh2_streams = 8\n",
+        ),
+    );
+    let output = handfast(&["check"], &file);
+    assert_eq!(output.code, 78, "{output}");
+    assert_eq!(located(&output, &file), [], "{output}");
+    let places = |path: &Path| -> Vec<_> {
+        let found = located(&output, path);
+        found
+            .iter()
+            .map(|(line, column, _)| (*line, *column))
+            .collect()
+    };
+    assert_eq!(places(&a), [(3, 12)], "{output}");
+    assert_eq!(places(&b), [(3, 1), (3, 1), (4, 1), (6, 1)], "{output}");
+    let first = format!("the first is in {}:5", a.display());
+    assert!(output.stderr.contains(&first), "{output}");
+
+    // What shows when the files are opened, too.
+    part("a.toml", "");
+    let b = part(
+        "b.toml",
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\ncertificate = { chain = \"no.pem\", key = \"no.key\" }\n",
+    );
+    let output = handfast(&["check"], &file);
+    assert_eq!(output.code, 78, "{output}");
+    let found = located(&output, &b);
+    assert!(!found.is_empty(), "{output}");
+    let missing = parts.join("no.pem").display().to_string();
+    assert!(found.iter().all(|(line, ..)| *line == 3), "{output}");
+    assert!(output.stderr.contains(&missing), "{output}");
+}
+
+#[test]
 fn run_refuses_what_check_refuses() {
     let dir = dir();
     let file = dir.path().join("bad.toml");

@@ -1,7 +1,8 @@
 //! Black-box tests: the daemon as a process, real sockets, other people's clients.
 //!
-//! The tools come from Debian: curl, openssl, gnutls-bin, nghttp2-client, wrk, chromium. Where one is
-//! missing its tests fail. `HANDFAST_SOAK=1` moves the full size at a limited rate as well.
+//! The tools come from Debian: curl, openssl, gnutls-bin, nghttp2-client, wrk, chromium, haproxy,
+//! nginx with libnginx-mod-stream. Where one is missing its tests fail. `HANDFAST_SOAK=1` moves the
+//! full size at a limited rate as well.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,8 +33,10 @@ mod load;
 mod negotiation;
 mod phases;
 mod probe;
+mod proxy_protocol;
 mod reload;
 mod resumption;
+mod routes;
 mod series;
 mod server_name;
 mod shutdown;
@@ -45,6 +48,7 @@ mod support;
 mod timeouts;
 mod top;
 mod true_waits;
+mod unix_listeners;
 mod upstream_faults;
 mod upstream_tls;
 mod what_if;

@@ -50,6 +50,40 @@ fn a_good_file_takes_over_on_open_connections_too() {
 }
 
 #[test]
+fn included_files_come_and_go_with_a_reload() {
+    let origin = Origin::start();
+    let mut daemon = Daemon::run(&Settings::new(origin.address()));
+    let text = Settings::new(origin.address()).render(daemon.dir());
+    daemon.rewrite(&format!("include = [\"conf.d/*.toml\"]\n{text}"));
+    let parts = daemon.dir().join("conf.d");
+    std::fs::create_dir(&parts).unwrap();
+    let part = parts.join("teapot.toml");
+    let route =
+        "[[routes]]\npath = \"/tea\"\nrespond = { status = 418, body = \"short and stout\" }\n";
+    std::fs::write(&part, route).unwrap();
+    let tea = |daemon: &Daemon| daemon.curl("", "/tea").run().success().stdout;
+    assert_ne!(tea(&daemon), "short and stout");
+    daemon.signal("HUP");
+    daemon.wait_metric("config_reloads_total", &[("result", "ok")], 1.0);
+    assert_eq!(tea(&daemon), "short and stout");
+
+    // A bad one changes nothing, and the log says where.
+    std::fs::write(&part, route.replace("418", "\"418\"")).unwrap();
+    daemon.signal("HUP");
+    wait_until(SOON, "the failure is told", || {
+        let place = format!("{}:3:", part.display());
+        daemon.log().text().contains(&place)
+    });
+    assert_eq!(tea(&daemon), "short and stout");
+
+    std::fs::remove_file(&part).unwrap();
+    daemon.signal("HUP");
+    daemon.wait_metric("config_reloads_total", &[("result", "ok")], 2.0);
+    assert_ne!(tea(&daemon), "short and stout");
+    daemon.assert_running();
+}
+
+#[test]
 fn a_bad_file_leaves_the_old_one_serving() {
     let origin = Origin::named("first");
     let settings = Settings::new(origin.address());

@@ -589,7 +589,6 @@ fn mixed_traffic_arrives_whole_and_leaves_nothing_behind() {
         "whole",
         "whole from the mortal",
         "apologies",
-        "broke off",
         "left",
         "half hellos",
         "stalled",
@@ -598,6 +597,11 @@ fn mixed_traffic_arrives_whole_and_leaves_nothing_behind() {
     ] {
         assert!(tally.counts.contains_key(what), "no {what}: {tally:?}");
     }
+    // Whether the mortal dies within an answer is chance: a minute has many of them.
+    assert!(
+        lasting < Duration::from_secs(60) || tally.counts.contains_key("broke off"),
+        "{tally:?}"
+    );
     assert_eq!(end.threads, warm.threads);
     // A kept connection of the admin listener may come and go.
     assert!(

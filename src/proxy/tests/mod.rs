@@ -4,5 +4,6 @@ mod bodies;
 mod failures;
 mod fields;
 mod interim;
+mod routes;
 mod support;
 mod trailing;

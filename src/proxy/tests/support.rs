@@ -1,6 +1,5 @@
 //! A proxy in front of one origin, spoken to in raw HTTP/1.1 or by hyper's HTTP/2 client.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +14,10 @@ use tokio::task::JoinHandle;
 
 use crate::config;
 use crate::config::{
-    Admin, Budget, Config, Forwarding, Limits, Listener, ListenerMode, Location, Log, LogFormat,
-    LogLevel, LogTarget, PathPattern, Pool, Route, RouteAction, RouteId, Runtime, ServerAddress,
-    Shutdown, Timeouts, Upstream, UpstreamId, UpstreamServer, UpstreamTimeouts,
+    Admin, Budget, Config, FieldEdits, Forwarding, Limits, ListenAddress, Listener, ListenerMode,
+    Location, Log, LogFormat, LogLevel, LogTarget, PathPattern, PeerSet, Pool, RequestRules, Route,
+    RouteAction, RouteId, Runtime, ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId,
+    UpstreamServer, UpstreamTimeouts,
 };
 use crate::proxy::{ConnectionInfo, ProxyService};
 use crate::report::{ConnectionId, Peer};
@@ -45,9 +45,11 @@ pub(super) fn config(address: ServerAddress) -> Config {
         runtime: Runtime { workers: 0 },
         listeners: vec![Listener {
             name: "https".into(),
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address: ListenAddress::Tcp(([127, 0, 0, 1], 0).into()),
             location: any,
             mode: ListenerMode::Plain,
+            redirect: None,
+            proxy_protocol_from: PeerSet::default(),
             backlog: 16,
         }],
         policies: Vec::new(),
@@ -57,6 +59,8 @@ pub(super) fn config(address: ServerAddress) -> Config {
             host: None,
             path: PathPattern::Prefix("/".into()),
             action: RouteAction::Upstream(UpstreamId(0)),
+            request: RequestRules::default(),
+            response_fields: FieldEdits::default(),
             location: any,
         }],
         upstreams: vec![Upstream {
@@ -155,6 +159,7 @@ impl Proxy {
         let connection = ConnectionInfo {
             id: ConnectionId(7),
             peer: Peer::Tcp("[::ffff:192.0.2.1]:1234".parse().unwrap()),
+            proxy: None,
             local: Some("198.51.100.1:443".parse().unwrap()),
             listener: 0,
             listener_name: "https".into(),
@@ -262,6 +267,8 @@ pub(super) fn routes(config: &mut Config, routes: &[(Option<&str>, &str)]) -> Ve
             host: host.map(|host| crate::host::HostPattern::parse(host).unwrap()),
             path: PathPattern::Prefix((*path).into()),
             action: RouteAction::Upstream(UpstreamId(0)),
+            request: RequestRules::default(),
+            response_fields: FieldEdits::default(),
             location: Location::default(),
         })
         .collect();

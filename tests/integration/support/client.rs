@@ -119,10 +119,20 @@ impl Client {
 
     /// Connects and completes the handshake.
     pub(crate) fn connect(&self, address: SocketAddr) -> io::Result<TlsStream> {
+        self.connect_after(address, b"")
+    }
+
+    /// Connects, sends `preface` and completes the handshake.
+    pub(crate) fn connect_after(
+        &self,
+        address: SocketAddr,
+        preface: &[u8],
+    ) -> io::Result<TlsStream> {
         let mut socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(Duration::from_secs(30)))?;
         socket.set_write_timeout(Some(Duration::from_secs(30)))?;
+        socket.write_all(preface)?;
         let mut connection = self.connection();
         while connection.is_handshaking() {
             connection.complete_io(&mut socket)?;
