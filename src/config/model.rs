@@ -405,6 +405,8 @@ pub struct Timeouts {
     pub response_idle: Duration,
     /// `keep_alive`, default 75 s: between requests. Past it: close.
     pub keep_alive: Duration,
+    /// `tunnel_idle`, default 1 h: no byte either way after an upgrade. Past it: close.
+    pub tunnel_idle: Duration,
     /// `connection_max_age`, default 24 h. Past it: drained.
     pub connection_max_age: Duration,
 }

@@ -762,10 +762,6 @@ fn planned_keys_are_named_as_such() {
             "2:1 `server_timing` is not supported yet",
         ),
         (
-            "[timeouts]\ntunnel_idle = \"1h\"",
-            "2:1 `tunnel_idle` is not supported yet",
-        ),
-        (
             "[admin]\ntoken_file = \"x\"",
             "2:1 `token_file` is not supported yet",
         ),

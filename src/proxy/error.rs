@@ -13,6 +13,15 @@ pub(super) enum ProxyError {
     /// CONNECT and TRACE are never forwarded.
     #[error("method {0} is not served")]
     Method(Method),
+    /// An extended CONNECT (RFC 8441) to another protocol than WebSocket.
+    #[error("the protocol of an extended connect is not served")]
+    Protocol,
+    /// The kernel gives no random bytes.
+    #[error("no random bytes")]
+    NoRandom,
+    /// The upstream's answer to a WebSocket handshake is not valid (RFC 6455 section 4.1).
+    #[error("the upstream's answer to the websocket handshake is not valid")]
+    BadUpgrade,
     /// The target is longer than `limits.request_line` lets it be.
     #[error("the request line is longer than limits.request_line")]
     RequestLine,
@@ -44,6 +53,9 @@ impl ProxyError {
     pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Protocol => StatusCode::NOT_IMPLEMENTED,
+            Self::NoRandom => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::BadUpgrade => StatusCode::BAD_GATEWAY,
             Self::RequestLine => StatusCode::URI_TOO_LONG,
             Self::RequestHeaders => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Target(_) => StatusCode::BAD_REQUEST,
@@ -71,6 +83,9 @@ impl ProxyError {
     pub(super) const fn reason(&self) -> &'static str {
         match self {
             Self::Method(_) => "method_not_allowed",
+            Self::Protocol => "protocol_not_served",
+            Self::NoRandom => "internal",
+            Self::BadUpgrade => UpstreamFailure::BadResponse.name(),
             Self::RequestLine => "request_line_too_long",
             Self::RequestHeaders => "request_headers_too_large",
             Self::Target(_) => "bad_target",
@@ -90,7 +105,10 @@ impl ProxyError {
     /// Whether the connection is not to be trusted with another request: where the message ends
     /// is in doubt, or its rest is not wanted. Streams of HTTP/2 end apart.
     pub(super) const fn closes(&self) -> bool {
-        !matches!(self, Self::Misdirected | Self::NoRoute | Self::Upstream(_))
+        !matches!(
+            self,
+            Self::Misdirected | Self::NoRoute | Self::Upstream(_) | Self::BadUpgrade
+        )
     }
 }
 

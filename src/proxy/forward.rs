@@ -1,6 +1,6 @@
 //! One request on its way to an upstream, and the response on its way back.
 
-use http::header::TRAILER;
+use http::header::{TRAILER, UPGRADE};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
@@ -12,6 +12,7 @@ use super::headers::{self, BodyLength, Expectation};
 use super::request_record::RequestRecord;
 use super::service::Shared;
 use super::trailers;
+use super::upgrade::Upgrade;
 use crate::config::RouteAction;
 use crate::snapshot::Snapshot;
 use crate::upstream::{RequestBody, RequestBodyError, ResponseBody};
@@ -33,9 +34,11 @@ pub(super) async fn forward(
     if trust == Trust::Proxy {
         record.client = forwarded::client(&config.forwarding, &head.headers);
     }
-    if head.method == Method::CONNECT || head.method == Method::TRACE {
+    if head.method == Method::TRACE {
         return Err(ProxyError::Method(head.method));
     }
+    let length = body_length(&incoming);
+    let upgrade = Upgrade::read(&head, length)?;
     if request_line(&head) > config.limits.request_line {
         return Err(ProxyError::RequestLine);
     }
@@ -45,7 +48,6 @@ pub(super) async fn forward(
     {
         return Err(ProxyError::RequestHeaders);
     }
-    let length = body_length(&incoming);
     headers::check_request(head.version, &head.headers, length).map_err(ProxyError::Fields)?;
     let target = Target::read(head.version, &head.method, &head.uri, &head.headers)
         .map_err(ProxyError::Target)?;
@@ -93,6 +95,7 @@ pub(super) async fn forward(
     if !wanted.is_empty() {
         shared.tls_fields().put(wanted, &mut head.headers);
     }
+    upgrade.put(&mut head);
     head.uri = target.uri;
     head.version = Version::HTTP_11;
     // What hyper noted about the client's connection must not reach the upstream's.
@@ -108,7 +111,12 @@ pub(super) async fn forward(
         .cluster(upstream)
         .exchange(Request::from_parts(head, body), &mut record.server)
         .await?;
+    let chosen = upgrade
+        .is_asked()
+        .then(|| response.headers_mut().remove(UPGRADE))
+        .flatten();
     headers::forward_response(response.headers_mut());
+    upgrade.answer(&mut response, chosen)?;
     if record.upload.as_ref().is_some_and(|it| it.is_refused()) {
         // Whether the client sends its body after all, only the client knows.
         headers::close_connection(version, response.headers_mut());

@@ -6,6 +6,7 @@
 //! access log see each request once, when its response has ended or nobody waits for it any more.
 
 mod authority;
+mod base64;
 mod body;
 mod connection_info;
 mod error;
@@ -19,7 +20,10 @@ mod service;
 mod tests;
 mod tls_fields;
 mod trailers;
+mod tunnel;
+mod upgrade;
 
 pub use body::ProxyBody;
 pub use connection_info::{ConnectionInfo, TlsFacts};
 pub use service::ProxyService;
+pub use tunnel::{Tunnel, TunnelEnd};

@@ -16,6 +16,7 @@ use super::headers::ClientFields;
 use super::request_record::RequestRecord;
 use super::respond::respond;
 use super::tls_fields::TlsFields;
+use super::tunnel::Tunnel;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Telemetry;
 
@@ -98,10 +99,18 @@ async fn answer(
     let version = request.version();
     Ok(
         match forward(&shared, &snapshot, request, &mut record).await {
-            Ok(response) => {
-                record.answered(response.status());
-                response.map(|body| ProxyBody::upstream(body, record))
-            }
+            Ok(mut response) => match response.body_mut().take_tunnel() {
+                Some(upstream) => {
+                    record.switched(response.status());
+                    let idle = snapshot.config.timeouts.tunnel_idle;
+                    let tunnel = Tunnel::new(upstream, record, idle);
+                    response.map(|_| ProxyBody::tunnel(tunnel))
+                }
+                None => {
+                    record.answered(response.status());
+                    response.map(|body| ProxyBody::upstream(body, record))
+                }
+            },
             Err(error) => {
                 tracing::debug!(
                     connection = %shared.connection.id,

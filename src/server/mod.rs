@@ -21,6 +21,7 @@ mod linger;
 mod listener;
 mod outbox;
 mod per_ip;
+mod tunnels;
 
 pub use accept::{Acceptor, ConnectionPermits};
 pub use connection::ServerContext;

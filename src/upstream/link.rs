@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use http::header::UPGRADE;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -17,6 +19,7 @@ use tokio_rustls::rustls;
 
 use super::request_body::RequestBody;
 use super::transport::Transport;
+use super::tunnel::UpstreamTunnel;
 use crate::telemetry::UpstreamMetrics;
 
 /// The most that hyper reads ahead of us on a connection: bounds the head of a response and what a
@@ -36,8 +39,20 @@ pub(super) struct Link {
     sender: SendRequest<RequestBody>,
     /// `None` once it has ended. Boxed, because links move in and out of pools and bodies.
     connection: Option<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>,
+    switch: Switch,
     seen: Arc<Seen>,
     metrics: Arc<UpstreamMetrics>,
+}
+
+/// Whether the connection is to speak another protocol.
+#[derive(Debug)]
+enum Switch {
+    /// No.
+    Unasked,
+    /// The request asks for it.
+    Asked,
+    /// hyper has let go of it; what it had read ahead is with it.
+    Done(Transport, Bytes),
 }
 
 /// What the stream under hyper has seen.
@@ -80,6 +95,7 @@ impl Link {
         Ok(Self {
             sender,
             connection: Some(Box::new(connection)),
+            switch: Switch::Unasked,
             seen,
             metrics,
         })
@@ -92,6 +108,10 @@ impl Link {
     ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
         self.seen.answered.store(false, Ordering::Relaxed);
         self.seen.budget.store(HEAD_BUDGET, Ordering::Relaxed);
+        self.switch = match request.headers().contains_key(UPGRADE) {
+            true => Switch::Asked,
+            false => Switch::Unasked,
+        };
         self.sender.try_send_request(request)
     }
 
@@ -104,12 +124,30 @@ impl Link {
             Poll::Pending => Poll::Pending,
             Poll::Ready(ended) => {
                 if let Err(error) = ended {
+                    self.switch = Switch::Unasked;
                     tracing::debug!(%error, "upstream connection ended");
                 }
                 // Dropping it answers whoever still waits for a response or a body.
-                self.connection = None;
+                if let Some(connection) = self.connection.take()
+                    && matches!(self.switch, Switch::Asked)
+                {
+                    let parts = connection.into_parts();
+                    let transport = parts.io.into_inner().transport;
+                    self.switch = Switch::Done(transport, parts.read_buf);
+                }
                 Poll::Ready(())
             }
+        }
+    }
+
+    /// The connection, after the server has switched and hyper has let go of it.
+    pub(super) fn take_tunnel(&mut self) -> Option<UpstreamTunnel> {
+        match std::mem::replace(&mut self.switch, Switch::Unasked) {
+            Switch::Done(transport, early) => {
+                let metrics = self.metrics.clone();
+                Some(UpstreamTunnel::new(transport, early, metrics))
+            }
+            Switch::Unasked | Switch::Asked => None,
         }
     }
 

@@ -22,9 +22,11 @@ mod response_body;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod tunnel;
 
 pub use client_tls::{ClientTls, ClientTlsError};
 pub use cluster::Cluster;
 pub use error::{BodyError, ExchangeError, RequestBodyError};
 pub use request_body::{RequestBody, Upload};
 pub use response_body::ResponseBody;
+pub use tunnel::UpstreamTunnel;

@@ -12,6 +12,7 @@ use super::error::BodyError;
 use super::exchange::Lease;
 use super::idle_timer::IdleTimer;
 use super::request_body::Upload;
+use super::tunnel::UpstreamTunnel;
 use crate::telemetry::UpstreamMetrics;
 
 /// The body of a response. Polling it drives the connection, the rest of the request body
@@ -27,6 +28,7 @@ pub struct ResponseBody {
     steps: u64,
     idle: IdleTimer,
     metrics: Arc<UpstreamMetrics>,
+    tunnel: Option<UpstreamTunnel>,
 }
 
 impl ResponseBody {
@@ -34,12 +36,13 @@ impl ResponseBody {
     /// are waited for.
     pub(super) fn new(
         incoming: Incoming,
-        lease: Lease,
+        mut lease: Lease,
         upload: Option<Arc<Upload>>,
         idle: Duration,
         metrics: Arc<UpstreamMetrics>,
     ) -> Self {
         let complete = incoming.is_end_stream();
+        let tunnel = lease.link().take_tunnel();
         let mut body = Self {
             incoming,
             lease: Some(lease),
@@ -48,6 +51,7 @@ impl ResponseBody {
             steps: 0,
             idle: IdleTimer::new(idle),
             metrics,
+            tunnel,
         };
         // A short response is often whole by now, then others can use the connection already.
         // What hyper read of it lies in `incoming`.
@@ -56,6 +60,11 @@ impl ResponseBody {
             body.end();
         }
         body
+    }
+
+    /// The connection, where the response switches protocols (101). There is no body then.
+    pub fn take_tunnel(&mut self) -> Option<UpstreamTunnel> {
+        self.tunnel.take()
     }
 
     fn end(&mut self) {

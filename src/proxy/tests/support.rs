@@ -79,6 +79,7 @@ pub(super) fn config(address: ServerAddress) -> Config {
             request_body_idle: LONG,
             response_idle: LONG,
             keep_alive: LONG,
+            tunnel_idle: LONG,
             connection_max_age: LONG,
         },
         limits: Limits {
