@@ -1035,6 +1035,14 @@ fn upstreams_are_checked() {
             "2:45 the server `A:1` is given twice | `weight` gives it a larger share",
         ),
         (
+            "servers = [{ address = \"a:1\" }]\nprotocol = \"auto\"",
+            "3:12 `protocol = \"auto\"` needs `tls`: it is chosen by ALPN | write \"http1\" or \"http2\", or set `tls`",
+        ),
+        (
+            "servers = [{ address = \"a:1\" }]\nprotocol = \"h2\"",
+            "3:12 `h2` is not possible here | possible: `http1`, `http2`, `auto`",
+        ),
+        (
             "protocol = \"http1\"",
             "1:1 missing key `servers` in [upstreams.a] | add servers = [{ address = \"10.0.0.11:8080\" }]",
         ),

@@ -69,6 +69,7 @@ impl ProxyError {
             Self::Body(RequestBodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(RequestBodyError::Idle) => StatusCode::REQUEST_TIMEOUT,
             Self::Body(RequestBodyError::Broken) => StatusCode::BAD_REQUEST,
+            Self::Upstream(ExchangeError::Untranslatable) => StatusCode::BAD_REQUEST,
             Self::Upstream(error) => match error.failure() {
                 Some(UpstreamFailure::PoolFull) => StatusCode::SERVICE_UNAVAILABLE,
                 Some(UpstreamFailure::ConnectTimeout | UpstreamFailure::FirstByteTimeout) => {
@@ -95,6 +96,7 @@ impl ProxyError {
             Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::Body(error) => body_reason(*error),
+            Self::Upstream(ExchangeError::Untranslatable) => "bad_target",
             Self::Upstream(error) => match error.failure() {
                 Some(failure) => failure.name(),
                 None => "request_body_broken",

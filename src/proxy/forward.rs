@@ -69,6 +69,7 @@ pub(super) async fn forward(
     }
     let RouteAction::Upstream(upstream) = config.routes[route.0].action;
     record.upstream = Some(upstream);
+    let upgrade = upgrade.towards(config.upstreams[upstream.0].protocol)?;
 
     let version = head.version;
     let expectation = Expectation::of(version, &head.headers, length);

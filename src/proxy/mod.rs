@@ -12,6 +12,7 @@ mod connection_info;
 mod error;
 mod forward;
 mod forwarded;
+mod grpc;
 mod headers;
 mod request_record;
 mod respond;

@@ -12,9 +12,10 @@ use hyper::service::Service;
 use super::body::ProxyBody;
 use super::connection_info::ConnectionInfo;
 use super::forward::forward;
+use super::grpc;
 use super::headers::ClientFields;
 use super::request_record::RequestRecord;
-use super::respond::respond;
+use super::respond::{Form, respond};
 use super::tls_fields::TlsFields;
 use super::tunnel::Tunnel;
 use crate::snapshot::SnapshotStore;
@@ -97,6 +98,10 @@ async fn answer(
     );
     let method = request.method().clone();
     let version = request.version();
+    let form = match grpc::is_grpc(version, request.headers()) {
+        true => Form::Grpc,
+        false => Form::Text,
+    };
     Ok(
         match forward(&shared, &snapshot, request, &mut record).await {
             Ok(mut response) => match response.body_mut().take_tunnel() {
@@ -118,7 +123,7 @@ async fn answer(
                     cause = std::error::Error::source(&error),
                     "request not forwarded"
                 );
-                respond(&error, &method, version, record)
+                respond(&error, &method, version, form, record)
             }
         },
     )

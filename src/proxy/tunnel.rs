@@ -7,11 +7,11 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::request_record::RequestRecord;
 use crate::deadline::Deadline;
-use crate::upstream::UpstreamTunnel;
+use crate::upstream::UpstreamSocket;
 
 /// What is held of each direction while the other side takes nothing; what waits for bytes holds
 /// none.
@@ -19,11 +19,14 @@ const BUFFER: usize = 32 * 1024;
 /// How often a client that has ended its side is asked whether it is there at all.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long a client has to take the end of a tunnel that was idle for too long.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// An upstream that has switched protocols, and the record of the request that asked for it.
 /// Dropping it closes the upstream's connection.
 #[derive(Debug)]
 pub struct Tunnel {
-    upstream: UpstreamTunnel,
+    upstream: UpstreamSocket,
     record: RequestRecord,
     idle: Duration,
 }
@@ -43,7 +46,7 @@ pub enum TunnelEnd {
 
 impl Tunnel {
     pub(super) const fn new(
-        upstream: UpstreamTunnel,
+        upstream: UpstreamSocket,
         record: RequestRecord,
         idle: Duration,
     ) -> Self {
@@ -78,6 +81,10 @@ impl Tunnel {
             let upward = up.poll(cx, &mut client, &mut self.upstream);
             let downward = down.poll(cx, &mut self.upstream, &mut client);
             let flushed = flush(cx);
+            if before != (up.bytes, down.bytes) {
+                last = Instant::now();
+                self.record.tunnelled(up.bytes, down.bytes);
+            }
             match (upward, downward, flushed) {
                 (Poll::Ready(Err(end)), _, _) | (_, Poll::Ready(Err(end)), _) => {
                     return Poll::Ready(end);
@@ -87,10 +94,6 @@ impl Tunnel {
                     return Poll::Ready(TunnelEnd::Closed);
                 }
                 _ => {}
-            }
-            if before != (up.bytes, down.bytes) {
-                last = Instant::now();
-                self.record.tunnelled(up.bytes, down.bytes);
             }
             let half_closed = upward.is_ready();
             loop {
@@ -122,7 +125,15 @@ impl Tunnel {
         .await;
         match end {
             TunnelEnd::Closed => {}
-            TunnelEnd::Idle => self.record.failed("tunnel_idle"),
+            TunnelEnd::Idle => {
+                self.record.failed("tunnel_idle");
+                let told = async {
+                    client.shutdown().await?;
+                    poll_fn(|cx| flush(cx)).await
+                };
+                // Whether it arrives changes nothing.
+                let _ = tokio::time::timeout(GOODBYE, told).await;
+            }
             TunnelEnd::Client => self.record.failed("client_closed"),
             TunnelEnd::Upstream => self.record.failed("upstream_closed"),
         }

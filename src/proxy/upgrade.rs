@@ -15,6 +15,7 @@ use hyper::ext::Protocol;
 use super::base64::base64;
 use super::error::ProxyError;
 use super::headers::BodyLength;
+use crate::config::UpstreamProtocol;
 
 const WEBSOCKET: &str = "websocket";
 /// RFC 6455 section 1.3.
@@ -81,6 +82,19 @@ impl Upgrade {
             key: value(&key)?,
             accept: value(&accept)?,
         })
+    }
+
+    /// What is left of it towards an upstream of this protocol: over HTTP/2 a connection cannot be
+    /// switched, so `Upgrade` is ignored, as it may be.
+    ///
+    /// # Errors
+    /// WebSocket by an extended CONNECT, which cannot be ignored.
+    pub(super) fn towards(self, protocol: UpstreamProtocol) -> Result<Self, ProxyError> {
+        match (protocol, self) {
+            (UpstreamProtocol::Http2, Self::To(_)) => Ok(Self::None),
+            (UpstreamProtocol::Http2, Self::Stream { .. }) => Err(ProxyError::Protocol),
+            (_, upgrade) => Ok(upgrade),
+        }
     }
 
     /// Whether anything is asked for.

@@ -45,6 +45,9 @@ pub(super) enum SendFailure {
     /// The request was written and the connection ended without a byte of an answer: the server
     /// may or may not have acted on it.
     Unanswered(ExchangeError),
+    /// The server says that it has not acted on the request: any may be sent again whose body is
+    /// not gone.
+    Refused(ExchangeError),
     /// Sending again would not be right.
     Final(ExchangeError),
 }

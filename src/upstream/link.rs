@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::rustls;
 
 use super::request_body::RequestBody;
+use super::socket::UpstreamSocket;
 use super::transport::Transport;
-use super::tunnel::UpstreamTunnel;
 use crate::telemetry::UpstreamMetrics;
 
 /// The most that hyper reads ahead of us on a connection: bounds the head of a response and what a
@@ -141,11 +141,11 @@ impl Link {
     }
 
     /// The connection, after the server has switched and hyper has let go of it.
-    pub(super) fn take_tunnel(&mut self) -> Option<UpstreamTunnel> {
+    pub(super) fn take_tunnel(&mut self) -> Option<UpstreamSocket> {
         match std::mem::replace(&mut self.switch, Switch::Unasked) {
             Switch::Done(transport, early) => {
                 let metrics = self.metrics.clone();
-                Some(UpstreamTunnel::new(transport, early, metrics))
+                Some(UpstreamSocket::tunnel(transport, early, metrics))
             }
             Switch::Unasked | Switch::Asked => None,
         }
@@ -278,7 +278,7 @@ impl AsyncWrite for UpstreamStream {
 }
 
 /// Whether it is rustls that failed, and not the connection below it.
-fn is_tls(error: &io::Error) -> bool {
+pub(super) fn is_tls(error: &io::Error) -> bool {
     error
         .get_ref()
         .is_some_and(|inner| inner.is::<rustls::Error>())

@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 use crate::config::{
     Admin, Budget, Config, Forwarding, HandshakeEvents, Limits, Listener, ListenerMode, Location,
     Log, LogFormat, LogLevel, LogTarget, PathPattern, Pool, Route, RouteAction, RouteId, Runtime,
-    ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId, UpstreamServer, UpstreamTimeouts,
+    ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId, UpstreamProtocol, UpstreamServer,
+    UpstreamTimeouts,
 };
 use crate::proxy::{ConnectionInfo, ProxyService};
 use crate::report::{ConnectionId, Peer};
@@ -61,6 +62,7 @@ pub(super) fn config(address: ServerAddress) -> Config {
         upstreams: vec![Upstream {
             name: "origin".into(),
             servers: vec![UpstreamServer { address, weight: 1 }],
+            protocol: UpstreamProtocol::Http1,
             timeouts: UpstreamTimeouts {
                 connect: LONG,
                 first_byte: LONG,

@@ -1,5 +1,4 @@
-//! The upstream's end of a tunnel: what is left of a connection after it has switched protocols
-//! (RFC 9110 section 7.8).
+//! A connection to an upstream server that is counted for as long as it is open, whoever has it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,38 +8,62 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::pool::Place;
 use super::transport::Transport;
 use crate::telemetry::UpstreamMetrics;
 
-/// A connection to an upstream server that speaks another protocol now. It has no place in the
-/// pool and never returns to it; dropping it closes it.
+/// A connection to an upstream server: below HTTP/2, or what is left after a switch to another
+/// protocol (RFC 9110 section 7.8). Dropping it closes it.
 #[derive(Debug)]
-pub struct UpstreamTunnel {
+pub struct UpstreamSocket {
     transport: Transport,
     /// What came with the head of the response.
     early: Bytes,
+    /// Its place in the pool; a tunnel has none.
+    #[expect(dead_code, reason = "held for its drop")]
+    place: Option<Place>,
     metrics: Arc<UpstreamMetrics>,
 }
 
-impl UpstreamTunnel {
-    /// Counts the connection as open until the tunnel is dropped.
-    pub(super) fn new(transport: Transport, early: Bytes, metrics: Arc<UpstreamMetrics>) -> Self {
+impl UpstreamSocket {
+    /// A tunnel. What the server has sent already, `early`, is read first.
+    pub(super) fn tunnel(
+        transport: Transport,
+        early: Bytes,
+        metrics: Arc<UpstreamMetrics>,
+    ) -> Self {
         metrics.connection_opened();
         Self {
             transport,
             early,
+            place: None,
+            metrics,
+        }
+    }
+
+    /// A connection that holds `place` while it is open.
+    pub(super) fn with_place(
+        transport: Transport,
+        place: Place,
+        metrics: Arc<UpstreamMetrics>,
+    ) -> Self {
+        metrics.connection_opened();
+        Self {
+            transport,
+            early: Bytes::new(),
+            place: Some(place),
             metrics,
         }
     }
 }
 
-impl Drop for UpstreamTunnel {
+impl Drop for UpstreamSocket {
     fn drop(&mut self) {
         self.metrics.connection_closed();
     }
 }
 
-impl AsyncRead for UpstreamTunnel {
+impl AsyncRead for UpstreamSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -56,7 +79,7 @@ impl AsyncRead for UpstreamTunnel {
     }
 }
 
-impl AsyncWrite for UpstreamTunnel {
+impl AsyncWrite for UpstreamSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
