@@ -26,7 +26,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// Dropping it closes the upstream's connection.
 #[derive(Debug)]
 pub struct Tunnel {
-    upstream: UpstreamSocket,
+    upstream: Box<UpstreamSocket>,
     record: RequestRecord,
     idle: Duration,
 }
@@ -46,7 +46,7 @@ pub enum TunnelEnd {
 
 impl Tunnel {
     pub(super) const fn new(
-        upstream: UpstreamSocket,
+        upstream: Box<UpstreamSocket>,
         record: RequestRecord,
         idle: Duration,
     ) -> Self {

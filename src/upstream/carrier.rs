@@ -68,8 +68,16 @@ impl Carrier {
         }
     }
 
+    /// Whether there is a tunnel to take.
+    pub(super) fn is_switched(&mut self) -> bool {
+        match self {
+            Self::Http1(lease) => lease.link().is_switched(),
+            Self::Http2(_) => false,
+        }
+    }
+
     /// The connection, where the server has switched protocols.
-    pub(super) fn take_tunnel(&mut self) -> Option<UpstreamSocket> {
+    pub(super) fn take_tunnel(&mut self) -> Option<Box<UpstreamSocket>> {
         match self {
             Self::Http1(lease) => lease.link().take_tunnel(),
             Self::Http2(_) => None,

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::header::UPGRADE;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -39,20 +38,10 @@ pub(super) struct Link {
     sender: SendRequest<RequestBody>,
     /// `None` once it has ended. Boxed, because links move in and out of pools and bodies.
     connection: Option<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>,
-    switch: Switch,
+    /// The connection, after a switch to another protocol: hyper has let go of it then.
+    switched: Option<Box<UpstreamSocket>>,
     seen: Arc<Seen>,
     metrics: Arc<UpstreamMetrics>,
-}
-
-/// Whether the connection is to speak another protocol.
-#[derive(Debug)]
-enum Switch {
-    /// No.
-    Unasked,
-    /// The request asks for it.
-    Asked,
-    /// hyper has let go of it; what it had read ahead is with it.
-    Done(Transport, Bytes),
 }
 
 /// What the stream under hyper has seen.
@@ -66,6 +55,8 @@ struct Seen {
     refused: AtomicBool,
     /// The server sent a TLS alert, or what is no TLS.
     tls_failed: AtomicBool,
+    /// The request asks for another protocol.
+    switch_asked: AtomicBool,
 }
 
 impl Link {
@@ -82,6 +73,7 @@ impl Link {
             budget: AtomicUsize::new(HEAD_BUDGET),
             refused: AtomicBool::new(false),
             tls_failed: AtomicBool::new(false),
+            switch_asked: AtomicBool::new(false),
         });
         let stream = UpstreamStream {
             transport,
@@ -95,7 +87,7 @@ impl Link {
         Ok(Self {
             sender,
             connection: Some(Box::new(connection)),
-            switch: Switch::Unasked,
+            switched: None,
             seen,
             metrics,
         })
@@ -108,10 +100,8 @@ impl Link {
     ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
         self.seen.answered.store(false, Ordering::Relaxed);
         self.seen.budget.store(HEAD_BUDGET, Ordering::Relaxed);
-        self.switch = match request.headers().contains_key(UPGRADE) {
-            true => Switch::Asked,
-            false => Switch::Unasked,
-        };
+        let asked = request.headers().contains_key(UPGRADE);
+        self.seen.switch_asked.store(asked, Ordering::Relaxed);
         self.sender.try_send_request(request)
     }
 
@@ -124,31 +114,32 @@ impl Link {
             Poll::Pending => Poll::Pending,
             Poll::Ready(ended) => {
                 if let Err(error) = ended {
-                    self.switch = Switch::Unasked;
+                    self.seen.switch_asked.store(false, Ordering::Relaxed);
                     tracing::debug!(%error, "upstream connection ended");
                 }
                 // Dropping it answers whoever still waits for a response or a body.
                 if let Some(connection) = self.connection.take()
-                    && matches!(self.switch, Switch::Asked)
+                    && self.seen.switch_asked.load(Ordering::Relaxed)
                 {
                     let parts = connection.into_parts();
                     let transport = parts.io.into_inner().transport;
-                    self.switch = Switch::Done(transport, parts.read_buf);
+                    let metrics = self.metrics.clone();
+                    let socket = UpstreamSocket::tunnel(transport, parts.read_buf, metrics);
+                    self.switched = Some(Box::new(socket));
                 }
                 Poll::Ready(())
             }
         }
     }
 
+    /// Whether there is a tunnel to take.
+    pub(super) const fn is_switched(&self) -> bool {
+        self.switched.is_some()
+    }
+
     /// The connection, after the server has switched and hyper has let go of it.
-    pub(super) fn take_tunnel(&mut self) -> Option<UpstreamSocket> {
-        match std::mem::replace(&mut self.switch, Switch::Unasked) {
-            Switch::Done(transport, early) => {
-                let metrics = self.metrics.clone();
-                Some(UpstreamSocket::tunnel(transport, early, metrics))
-            }
-            Switch::Unasked | Switch::Asked => None,
-        }
+    pub(super) fn take_tunnel(&mut self) -> Option<Box<UpstreamSocket>> {
+        self.switched.take()
     }
 
     /// Whether a request can be sent now: both messages of the last exchange are complete, the

@@ -28,7 +28,6 @@ pub struct ResponseBody {
     steps: u64,
     idle: IdleTimer,
     metrics: Arc<UpstreamMetrics>,
-    tunnel: Option<UpstreamSocket>,
 }
 
 impl ResponseBody {
@@ -36,13 +35,12 @@ impl ResponseBody {
     /// are waited for.
     pub(super) fn new(
         incoming: Incoming,
-        mut carrier: Carrier,
+        carrier: Carrier,
         upload: Option<Arc<Upload>>,
         idle: Duration,
         metrics: Arc<UpstreamMetrics>,
     ) -> Self {
         let complete = incoming.is_end_stream();
-        let tunnel = carrier.take_tunnel();
         let mut body = Self {
             incoming,
             carrier: Some(carrier),
@@ -51,20 +49,25 @@ impl ResponseBody {
             steps: 0,
             idle: IdleTimer::new(idle),
             metrics,
-            tunnel,
         };
         // A short response is often whole by now, then others can use the connection already.
         // What hyper read of it lies in `incoming`.
-        let whole = body.carrier.as_mut().is_some_and(Carrier::is_idle);
-        if whole || body.complete {
+        let (whole, switched) = match &mut body.carrier {
+            Some(carrier) => (carrier.is_idle(), carrier.is_switched()),
+            None => (false, false),
+        };
+        if (whole || body.complete) && !switched {
             body.end();
         }
         body
     }
 
-    /// The connection, where the response switches protocols (101). There is no body then.
-    pub fn take_tunnel(&mut self) -> Option<UpstreamSocket> {
-        self.tunnel.take()
+    /// The connection, where the response has switched protocols (101). There is no body then.
+    pub fn take_tunnel(&mut self) -> Option<Box<UpstreamSocket>> {
+        let tunnel = self.carrier.as_mut()?.take_tunnel()?;
+        // With it goes the place in the pool.
+        self.carrier = None;
+        Some(tunnel)
     }
 
     fn end(&mut self) {
