@@ -19,6 +19,7 @@ use super::pool::{Place, Pool};
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::socket::UpstreamSocket;
+use super::stream_exchange;
 use super::streams::StreamPool;
 use super::transport::Transport;
 use crate::config::{Upstream, UpstreamProtocol, UpstreamTimeouts};
@@ -331,7 +332,10 @@ impl Cluster {
         let metrics = self.metrics.clone();
         if http2 {
             let socket = UpstreamSocket::with_place(transport, place, metrics);
-            let stream = server.streams.add(socket).await.map_err(closed)?;
+            let stream = timeout_at(deadline, server.streams.add(socket))
+                .await
+                .map_err(|_| ExchangeError::ConnectTimeout)?
+                .map_err(stream_exchange::ended)?;
             return Ok(Carrier::Http2(stream));
         }
         let link = Link::new(transport, metrics).await.map_err(closed)?;

@@ -2,11 +2,12 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
 use super::pool::Place;
 use super::transport::Transport;
@@ -22,6 +23,8 @@ pub struct UpstreamSocket {
     /// Its place in the pool; a tunnel has none.
     #[expect(dead_code, reason = "held for its drop")]
     place: Option<Place>,
+    /// Told at each read, when all that was read before has been worked on.
+    watcher: Option<Weak<Notify>>,
     metrics: Arc<UpstreamMetrics>,
 }
 
@@ -37,6 +40,7 @@ impl UpstreamSocket {
             transport,
             early,
             place: None,
+            watcher: None,
             metrics,
         }
     }
@@ -52,8 +56,14 @@ impl UpstreamSocket {
             transport,
             early: Bytes::new(),
             place: Some(place),
+            watcher: None,
             metrics,
         }
+    }
+
+    /// Tells `watcher`, for as long as it is there, each time before it reads.
+    pub(super) fn watch(&mut self, watcher: &Arc<Notify>) {
+        self.watcher = Some(Arc::downgrade(watcher));
     }
 }
 
@@ -69,6 +79,12 @@ impl AsyncRead for UpstreamSocket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(watcher) = &self.watcher {
+            match watcher.upgrade() {
+                Some(watcher) => watcher.notify_one(),
+                None => self.watcher = None,
+            }
+        }
         if self.early.is_empty() {
             return Pin::new(&mut self.transport).poll_read(cx, buffer);
         }

@@ -68,14 +68,23 @@ impl StreamLease {
         };
         match answer {
             Some(Ok(response)) => {
-                self.head_came();
                 let (mut head, body) = response.into_parts();
                 framing::check(&method, None, head.status, &mut head.headers)
                     .map_err(|error| SendFailure::Final(ExchangeError::BadFraming(error)))?;
                 Ok((Response::from_parts(head, body), self))
             }
-            Some(Err(error)) => Err(failure(error, upload.as_deref())),
-            None => Err(SendFailure::Final(ExchangeError::FirstByteTimeout)),
+            Some(Err(error)) => {
+                let (failure, blame) = failure(error, upload.as_deref());
+                if blame == Blame::Connection {
+                    self.forsake();
+                }
+                Err(failure)
+            }
+            None => {
+                // Where the network has lost the connection, others would wait for nothing too.
+                self.forsake();
+                Err(SendFailure::Final(ExchangeError::FirstByteTimeout))
+            }
         }
     }
 }
@@ -103,40 +112,79 @@ fn translate(
     Ok(request)
 }
 
+/// What has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    Stream,
+    Connection,
+}
+
 /// What became of the request, where there is no response.
-fn failure(mut error: TrySendError<Request<RequestBody>>, upload: Option<&Upload>) -> SendFailure {
+fn failure(
+    mut error: TrySendError<Request<RequestBody>>,
+    upload: Option<&Upload>,
+) -> (SendFailure, Blame) {
     let unsent = error.take_message();
     let error = error.into_error();
     if let Some(mut request) = unsent {
         // Another connection may speak HTTP/1.1.
         restore(&mut request);
-        return SendFailure::Unsent(Box::new(request), ExchangeError::Closed(Some(error)));
+        let unsent = SendFailure::Unsent(Box::new(request), ExchangeError::Closed(Some(error)));
+        return (unsent, Blame::Connection);
     }
     if let Some(error) = upload.and_then(Upload::error) {
-        return SendFailure::Final(ExchangeError::RequestBody(error));
+        let failed = SendFailure::Final(ExchangeError::RequestBody(error));
+        return (failed, Blame::Stream);
     }
-    let source = error.source();
-    if let Some(stream) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
+    if let Some(stream) = h2_error(&error) {
         // RFC 9113 section 8.7: what was refused, or lies past the last stream of GOAWAY, was not
         // acted on.
+        let blame = match stream.is_reset() {
+            true => Blame::Stream,
+            false => Blame::Connection,
+        };
         let refused = stream.reason() == Some(h2::Reason::REFUSED_STREAM) || stream.is_go_away();
         if refused && stream.is_remote() {
-            return SendFailure::Refused(ExchangeError::Closed(Some(error)));
+            return (
+                SendFailure::Refused(ExchangeError::Closed(Some(error))),
+                blame,
+            );
         }
-        return SendFailure::Final(if stream.is_library() {
-            ExchangeError::BadResponse(error)
-        } else {
-            ExchangeError::Closed(Some(error))
-        });
+        if !stream.is_io() {
+            return (SendFailure::Final(ended(Some(error))), blame);
+        }
     }
-    let tls = source
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .is_some_and(link::is_tls);
-    if tls {
-        SendFailure::Final(ExchangeError::TlsEnded(Some(error)))
+    let failure = match ended(Some(error)) {
+        closed @ ExchangeError::Closed(_) => SendFailure::Unanswered(closed),
+        other => SendFailure::Final(other),
+    };
+    (failure, Blame::Connection)
+}
+
+/// Why a connection or a stream of it has ended.
+pub(super) fn ended(error: Option<hyper::Error>) -> ExchangeError {
+    let Some(error) = error else {
+        return ExchangeError::Closed(None);
+    };
+    let stream = h2_error(&error);
+    let is_library = stream.is_some_and(h2::Error::is_library);
+    let io = match stream {
+        Some(stream) => stream.get_io(),
+        None => error
+            .source()
+            .and_then(|source| source.downcast_ref::<io::Error>()),
+    };
+    if is_library {
+        ExchangeError::BadResponse(error)
+    } else if io.is_some_and(link::is_tls) {
+        ExchangeError::TlsEnded(Some(error))
     } else {
-        SendFailure::Unanswered(ExchangeError::Closed(Some(error)))
+        ExchangeError::Closed(Some(error))
     }
+}
+
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source()?.downcast_ref()
 }
 
 /// Undoes [`translate`] as far as HTTP/1.1 needs it.

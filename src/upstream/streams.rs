@@ -3,7 +3,8 @@
 //! Unlike the connections of HTTP/1.1 these are tasks: each serves many exchanges, and has to be
 //! driven while none of them asks. A request takes a stream of the first connection that has one
 //! left, so what load no longer needs is closed after `pool.idle_timeout`. Connections are made
-//! one after the other, and hold a place in the pool while they are open.
+//! one after the other, and hold a place in the pool while they are open. The first request waits
+//! for the server's settings: without them those that follow could be more than it lets in.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -65,8 +66,6 @@ struct State {
     open: AtomicUsize,
     /// When the last stream ended, in nanoseconds from `base`.
     idle_since: AtomicU64,
-    /// Asks the connection's task to look at `most`.
-    look: Notify,
 }
 
 /// The right to one stream, which ends when this is dropped.
@@ -98,34 +97,45 @@ impl StreamPool {
         Some(self.lease(shared, Origin::Kept))
     }
 
-    /// Speaks HTTP/2 on `socket`, and takes the first stream.
+    /// Speaks HTTP/2 on `socket`, and takes the first stream once the server has said how many
+    /// there may be.
     ///
     /// # Errors
-    /// hyper's own: the socket broke.
+    /// The server broke off or does not speak HTTP/2; hyper has an error for most of that.
     pub(super) async fn add(
         self: &Arc<Self>,
-        socket: UpstreamSocket,
-    ) -> hyper::Result<StreamLease> {
-        let (sender, connection) = Builder::new(TokioExecutor::new())
+        mut socket: UpstreamSocket,
+    ) -> Result<StreamLease, Option<hyper::Error>> {
+        let read = Arc::new(Notify::new());
+        socket.watch(&read);
+        let (sender, mut connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .initial_max_send_streams(MOST_STREAMS)
+            .initial_max_send_streams(0)
             .max_frame_size(FRAME_SIZE)
             .max_header_list_size(HEADER_LIST)
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .handshake(TokioIo::new(socket))
+            .await
+            .map_err(Some)?;
+        while connection.current_max_send_streams() == 0 {
+            let mut read = pin!(read.notified());
+            poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(Err(ended.err())),
+                Poll::Pending => read.as_mut().poll(cx).map(Ok),
+            })
             .await?;
+        }
         let shared = Shared {
             sender,
             state: Arc::new(State {
                 base: Instant::now(),
-                most: AtomicUsize::new(MOST_STREAMS),
+                most: AtomicUsize::new(connection.current_max_send_streams()),
                 open: AtomicUsize::new(0),
                 idle_since: AtomicU64::new(0),
-                look: Notify::new(),
             }),
         };
         let lease = self.lease(&shared, Origin::New);
@@ -208,11 +218,10 @@ impl StreamLease {
         &mut self.sender
     }
 
-    /// The head of a response has come, and the server's settings before it.
-    pub(super) fn head_came(&self) {
-        if self.origin == Origin::New {
-            self.state.look.notify_one();
-        }
+    /// The connection is not to be trusted with more requests: it ends with the streams that are
+    /// open.
+    pub(super) fn forsake(&self) {
+        self.pool.remove(&self.state);
     }
 }
 
@@ -235,38 +244,29 @@ async fn drive(
     idle_timeout: Duration,
 ) {
     let mut idle = pin!(sleep_until(state.idle_at(idle_timeout)));
-    loop {
-        let mut look = pin!(state.look.notified());
-        let ended = poll_fn(|cx| {
-            let polled = Pin::new(&mut connection).poll(cx);
-            let most = connection.current_max_send_streams();
-            state.most.store(most, Ordering::Relaxed);
-            if let Poll::Ready(ended) = polled {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "upstream connection ended");
-                }
-                return Poll::Ready(true);
+    poll_fn(|cx| {
+        let polled = Pin::new(&mut connection).poll(cx);
+        let most = connection.current_max_send_streams();
+        state.most.store(most, Ordering::Relaxed);
+        if let Poll::Ready(ended) = polled {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "upstream connection ended");
             }
-            if look.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(false);
-            }
-            while idle.as_mut().poll(cx).is_ready() {
-                let at = state.idle_at(idle_timeout);
-                if at > Instant::now() {
-                    idle.as_mut().reset(at);
-                } else {
-                    // hyper closes it in order once nobody can send on it.
-                    if let Some(pool) = pool.upgrade() {
-                        pool.retire(state);
-                    }
-                    idle.as_mut().reset(Instant::now() + idle_timeout);
-                }
-            }
-            Poll::Pending
-        })
-        .await;
-        if ended {
-            return;
+            return Poll::Ready(());
         }
-    }
+        while idle.as_mut().poll(cx).is_ready() {
+            let at = state.idle_at(idle_timeout);
+            if at > Instant::now() {
+                idle.as_mut().reset(at);
+            } else {
+                // hyper closes it in order once nobody can send on it.
+                if let Some(pool) = pool.upgrade() {
+                    pool.retire(state);
+                }
+                idle.as_mut().reset(Instant::now() + idle_timeout);
+            }
+        }
+        Poll::Pending
+    })
+    .await;
 }

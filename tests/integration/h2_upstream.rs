@@ -114,6 +114,24 @@ async fn streams_share_connections_up_to_the_servers_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_at_first_is_no_more_than_the_server_lets_in() {
+    let origin = H2Origin::plain(10).await;
+    let daemon = daemon(origin.address(), "protocol = \"http2\"");
+    let mut sender = client(&daemon).await;
+    let answers: Vec<_> = (0..65)
+        .map(|_| tokio::spawn(sender.send_request(get("/hold"))))
+        .collect();
+    held(&origin, 65);
+    assert_eq!(origin.connections(), 7);
+    origin.open_gate();
+    for answer in answers {
+        assert_eq!(text(answer.await.unwrap().unwrap()).await, "held");
+    }
+    let retries = daemon.metric("upstream_retries_total", &[("upstream", "origin")]);
+    assert!(retries < 0.1, "{retries}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_goes_away_is_replaced() {
     let origin = H2Origin::plain(100).await;
     let daemon = daemon(origin.address(), "protocol = \"http2\"");
