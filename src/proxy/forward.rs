@@ -102,7 +102,7 @@ pub(super) async fn forward(
     // What hyper noted about the client's connection must not reach the upstream's.
     head.extensions.clear();
     let idle = config.timeouts.request_body_idle;
-    let mut body = RequestBody::new(incoming, limit, idle, trailers::filter);
+    let mut body = RequestBody::new(incoming, version, limit, idle, trailers::filter);
     if expectation == Expectation::Continue {
         body = body.held();
     }

@@ -89,9 +89,10 @@ pub enum RequestBodyError {
 /// Why the body of a response ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The upstream server broke off, or its body is not valid.
+    /// The upstream server broke off, or its body is not valid. The cause is no `source`: hyper
+    /// would tell the client the code of the server's RST_STREAM, and NO_ERROR looks like an end.
     #[error("the response body broke off")]
-    Truncated(#[source] hyper::Error),
+    Truncated(Option<hyper::Error>),
     /// No progress within `timeouts.idle`.
     #[error("the upstream server stopped sending the response body")]
     Idle,

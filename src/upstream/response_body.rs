@@ -113,9 +113,15 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                let error = this.fail(BodyError::Truncated(error));
                 tracing::debug!(%error, "response body broke off");
-                Poll::Ready(Some(Err(error)))
+                Poll::Ready(Some(Err(this.fail(BodyError::Truncated(Some(error))))))
+            }
+            // To hyper a stream that was reset with NO_ERROR has ended.
+            Poll::Ready(None)
+                if matches!(this.carrier, Some(Carrier::Http2(_)))
+                    && !this.incoming.is_end_stream() =>
+            {
+                Poll::Ready(Some(Err(this.fail(BodyError::Truncated(None)))))
             }
             Poll::Ready(None) => {
                 this.complete = true;

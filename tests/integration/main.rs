@@ -23,6 +23,7 @@ mod h1_protocol;
 mod h2_abuse;
 mod h2_protocol;
 mod h2_upstream;
+mod h2_upstream_faults;
 mod interop;
 mod key_log;
 mod limits;
