@@ -152,28 +152,52 @@ async fn a_connection_that_goes_away_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grpc_streams_both_ways_with_trailers() {
+    for (origin, tls) in [
+        (H2Origin::plain(100).await, ""),
+        (H2Origin::tls(&["h2"]).await, "tls = { ca = \"ca.pem\" }"),
+    ] {
+        let daemon = daemon(origin.address(), &format!("protocol = \"http2\"\n{tls}"));
+        let mut client = client(&daemon).await;
+        let (mut sender, request) = call("/echo");
+        let mut response = client.send_request(request).await.unwrap();
+        assert_eq!(response.headers()["content-type"], "application/grpc");
+        for message in ["one", "two", "three"] {
+            sender.send_data(Bytes::from(message)).await.unwrap();
+            // Nothing of it waits for more.
+            assert_eq!(piece(&mut response).await, message);
+        }
+        let mut last = HeaderMap::new();
+        last.insert("x-sum", "6".parse().unwrap());
+        sender.send_trailers(last).await.unwrap();
+        let trailers = trailers(&mut response).await;
+        assert_eq!(trailers["grpc-status"], "0");
+        assert_eq!(trailers["x-sum"], "6");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_servers_statuses_of_grpc_are_kept() {
     let origin = H2Origin::plain(100).await;
     let daemon = daemon(origin.address(), "protocol = \"http2\"");
     let mut client = client(&daemon).await;
-    let (mut sender, request) = call("/echo");
-    let mut response = client.send_request(request).await.unwrap();
-    assert_eq!(response.headers()["content-type"], "application/grpc");
-    for message in ["one", "two", "three"] {
-        sender.send_data(Bytes::from(message)).await.unwrap();
-        // Nothing of it waits for more.
-        assert_eq!(piece(&mut response).await, message);
-    }
-    let mut last = HeaderMap::new();
-    last.insert("x-sum", "6".parse().unwrap());
-    sender.send_trailers(last).await.unwrap();
-    let trailers = trailers(&mut response).await;
-    assert_eq!(trailers["grpc-status"], "0");
-    assert_eq!(trailers["x-sum"], "6");
-
-    let (_, request) = call("/refuse");
+    let (_sender, request) = call("/refuse");
     let response = client.send_request(request).await.unwrap();
     assert_eq!(response.headers()["grpc-status"], "5");
     assert_eq!(response.headers()["grpc-message"], "not here");
+
+    let (_sender, request) = call("/fail");
+    let mut response = client.send_request(request).await.unwrap();
+    assert_eq!(piece(&mut response).await, "one");
+    let trailers = trailers(&mut response).await;
+    assert_eq!(trailers["grpc-status"], "13");
+    assert_eq!(trailers["grpc-message"], "broken");
+
+    // The deadline is the server's to keep.
+    let (_sender, mut request) = call("/late");
+    let timeout = "20m".parse().unwrap();
+    request.headers_mut().insert("grpc-timeout", timeout);
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "4");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,10 +213,61 @@ async fn what_a_client_cancels_is_cancelled_upstream_at_once() {
         answer.abort();
         wait_until(LIMIT, "the cancel", || origin.cancelled() == before + 1);
     }
+    // In the middle of messages both ways.
+    let before = origin.cancelled();
+    let (mut sender, request) = call("/echo");
+    let mut response = client.send_request(request).await.unwrap();
+    sender.send_data(Bytes::from("one")).await.unwrap();
+    assert_eq!(piece(&mut response).await, "one");
+    drop(response);
+    wait_until(LIMIT, "the cancel", || origin.cancelled() == before + 1);
     // The connection is fine.
     let response = client.send_request(get("/head")).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_read_nothing_hold_up_no_one_else() {
+    let origin = H2Origin::plain(100).await;
+    let daemon = daemon(origin.address(), "protocol = \"http2\"");
+    let mut slow = client(&daemon).await;
+    let mut unread = Vec::new();
+    for _ in 0..50 {
+        unread.push(slow.send_request(get("/large")).await.unwrap());
+    }
+    let mut other = client(&daemon).await;
+    let response = other.send_request(get("/large")).await.unwrap();
+    assert_eq!(text(response).await.len(), 4 * 1024 * 1024);
+    assert_eq!(origin.connections(), 1);
+    // And they get all of it when they read.
+    let last = unread.pop().unwrap();
+    drop(unread);
+    assert_eq!(text(last).await.len(), 4 * 1024 * 1024);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_and_their_trailers_become_frames_and_back() {
+    let origin = H2Origin::plain(100).await;
+    let daemon = daemon(origin.address(), "protocol = \"http2\"");
+    let curl = daemon.curl(
+        "--http1.1 -H Expect: -H Transfer-Encoding:chunked -d hello",
+        "/echo",
+    );
+    assert_eq!(curl.run().success().stdout, "hello");
+    let mut http1 = Client::new().connect(daemon.https()).unwrap();
+    write!(
+        http1,
+        "POST /echo HTTP/1.1\r\nHost: example.test\r\nConnection: close, te\r\nTE: trailers\r\n\
+         Trailer: x-sum\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 5\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    http1.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    // Over HTTP/1.1 what was not announced does not pass.
+    assert_eq!(body, "5\r\nhello\r\n0\r\ngrpc-status: 0\r\n\r\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

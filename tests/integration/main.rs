@@ -42,3 +42,4 @@ mod timeouts;
 mod tunnels;
 mod upstream_faults;
 mod upstream_tls;
+mod websocket;

@@ -129,7 +129,6 @@ fn an_upgrade_passes_bytes_both_ways_and_the_end_of_each_side() {
     let mut stream = tunnel(&daemon, "GET /early HTTP/1.1\r\n\n\0");
     expect(&mut stream, b"GET /early HTTP/1.1\r\n\n\0");
     daemon.wait_metric("tunnels_open", &[("listener", "https")], 1.0);
-    // More than all buffers on the way hold, while nothing is read.
     let data: Vec<u8> = (0..300_000_u32).flat_map(u32::to_be_bytes).collect();
     for piece in data.chunks(64 * 1024) {
         stream.get_mut().write_all(piece).unwrap();
@@ -151,6 +150,43 @@ fn an_upgrade_passes_bytes_both_ways_and_the_end_of_each_side() {
         23 + data.len() + "first".len() + "last".len()
     );
     daemon.wait_metric("upstream_connections_open", &[("upstream", "origin")], 0.0);
+}
+
+#[test]
+fn a_side_that_reads_nothing_holds_back_the_other() {
+    let daemon = Daemon::run_alone(&Settings::new(upstream(echo)));
+    let mut stream = tunnel(&daemon, "").into_inner();
+    let limit = Some(Duration::from_millis(500));
+    stream.sock.set_write_timeout(limit).unwrap();
+    // Sent back, and not read: it ends up in the buffers on the way.
+    let data = vec![b'x'; 64 * 1024];
+    let mut sent = 0;
+    while let Ok(count) = stream.write(&data) {
+        sent += count;
+        assert!(sent < 256 * 1024 * 1024, "nothing holds it back");
+    }
+    let mut buffer = vec![0; 64 * 1024];
+    while sent > 0 {
+        let count = stream.read(&mut buffer).unwrap();
+        assert!(count > 0 && buffer[..count].iter().all(|&byte| byte == b'x'));
+        sent -= count;
+    }
+    stream.write_all(b"more").unwrap();
+    expect(&mut stream, b"more");
+}
+
+#[test]
+fn a_drain_ends_tunnels_in_its_time() {
+    let mut settings = Settings::new(upstream(echo));
+    settings.drain_timeout = "500ms".to_owned();
+    let mut daemon = Daemon::run_alone(&settings);
+    let mut stream = tunnel(&daemon, "");
+    daemon.signal("TERM");
+    let mut rest = Vec::new();
+    // Not like an end that the upstream made.
+    assert!(stream.read_to_end(&mut rest).is_err());
+    daemon.wait_exit(LIMIT);
+    assert_eq!(logged(&daemon)["status"], 101);
 }
 
 #[test]

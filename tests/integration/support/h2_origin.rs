@@ -5,6 +5,9 @@
 //! | `/head` | version, target, `Host`, `te` and `x-forwarded-proto` of the request |
 //! | `/echo` | the request's body as it comes, then its trailers and `grpc-status: 0` |
 //! | `/refuse` | trailers alone: `grpc-status: 5` |
+//! | `/fail` | a message, then `grpc-status: 13` |
+//! | `/late` | trailers alone with `grpc-status: 4`, after `grpc-timeout` in milliseconds |
+//! | `/large` | 4 MiB |
 //! | `/hold` | answers when the gate opens |
 //! | `/events` | an event, and another when the gate opens |
 //! | `/goaway` | its body, and GOAWAY |
@@ -15,6 +18,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::channel::Channel;
@@ -117,7 +121,7 @@ impl H2Origin {
         self.state.held.load(Ordering::SeqCst)
     }
 
-    /// Requests at `/hold` that were cancelled.
+    /// Requests at `/hold` and `/echo` that were cancelled.
     pub(crate) fn cancelled(&self) -> usize {
         self.state.cancelled.load(Ordering::SeqCst)
     }
@@ -166,7 +170,7 @@ impl State {
             "/echo" => Response::builder()
                 .header("content-type", "application/grpc")
                 .header("trailer", "grpc-status")
-                .body(Echo::Open(request.into_body()).boxed())
+                .body(Echo::new(self.clone(), request.into_body()).boxed())
                 .unwrap(),
             "/refuse" => Response::builder()
                 .header("content-type", "application/grpc")
@@ -178,6 +182,30 @@ impl State {
                         .boxed(),
                 )
                 .unwrap(),
+            "/fail" => {
+                let (mut sender, body) = Channel::new(2);
+                let mut trailers = HeaderMap::new();
+                trailers.insert("grpc-status", "13".parse().unwrap());
+                trailers.insert("grpc-message", "broken".parse().unwrap());
+                // Both fit into the channel.
+                sender.send_data(Bytes::from("one")).await.unwrap();
+                sender.send_trailers(trailers).await.unwrap();
+                Response::builder()
+                    .header("content-type", "application/grpc")
+                    .body(body.boxed())
+                    .unwrap()
+            }
+            "/late" => {
+                let timeout = request.headers()["grpc-timeout"].to_str().unwrap();
+                let millis = timeout.strip_suffix('m').unwrap().parse().unwrap();
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                let mut response = text(String::new());
+                let headers = response.headers_mut();
+                headers.insert("content-type", "application/grpc".parse().unwrap());
+                headers.insert("grpc-status", "4".parse().unwrap());
+                response
+            }
+            "/large" => text("x".repeat(4 * 1024 * 1024)),
             "/hold" => {
                 let held = Held::new(self);
                 self.gate.notified().await;
@@ -245,9 +273,25 @@ impl Drop for Held<'_> {
 }
 
 /// A body that is sent back as it comes.
-enum Echo {
-    Open(Incoming),
-    Ended,
+struct Echo {
+    state: Arc<State>,
+    /// `None` once it has ended.
+    incoming: Option<Incoming>,
+}
+
+impl Echo {
+    fn new(state: Arc<State>, incoming: Incoming) -> Self {
+        let incoming = Some(incoming);
+        Self { state, incoming }
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        if self.incoming.is_some() {
+            self.state.cancelled.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 }
 
 impl Body for Echo {
@@ -259,7 +303,7 @@ impl Body for Echo {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
-        let Self::Open(incoming) = this else {
+        let Some(incoming) = &mut this.incoming else {
             return Poll::Ready(None);
         };
         let trailers = match std::task::ready!(Pin::new(incoming).poll_frame(cx)) {
@@ -270,7 +314,7 @@ impl Body for Echo {
             Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             None => HeaderMap::new(),
         };
-        *this = Self::Ended;
+        this.incoming = None;
         let mut trailers = trailers;
         trailers.insert("grpc-status", "0".parse().unwrap());
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
