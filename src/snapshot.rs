@@ -453,7 +453,7 @@ impl Builder<'_> {
                 );
                 self.warnings.push(Diagnostic::at(spec.location, message));
             }
-            match ClientTls::load(spec, &upstream.servers) {
+            match ClientTls::load(spec, upstream.protocol, &upstream.servers) {
                 Ok(tls) => ready.push(Some(tls)),
                 Err(error) => self.fault(Some(error.location(spec)), &error),
             }

@@ -14,9 +14,9 @@ pub(super) fn timeouts(mut table: Table<'_>) -> Timeouts {
         request_body_idle: deadline("request_body_idle", default.request_body_idle),
         response_idle: deadline("response_idle", default.response_idle),
         keep_alive: deadline("keep_alive", default.keep_alive),
+        tunnel_idle: deadline("tunnel_idle", default.tunnel_idle),
         connection_max_age: deadline("connection_max_age", default.connection_max_age),
     };
-    table.later(&["tunnel_idle"]);
     table.finish();
     timeouts
 }

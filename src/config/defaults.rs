@@ -86,6 +86,7 @@ pub const TIMEOUTS: Timeouts = Timeouts {
     request_body_idle: Duration::from_secs(30),
     response_idle: Duration::from_secs(30),
     keep_alive: Duration::from_secs(75),
+    tunnel_idle: Duration::from_secs(60 * 60),
     connection_max_age: Duration::from_secs(24 * 60 * 60),
 };
 

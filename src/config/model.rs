@@ -428,12 +428,25 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// `servers`, never empty.
     pub servers: Vec<UpstreamServer>,
+    /// `protocol`, default [`UpstreamProtocol::Http1`]
+    pub protocol: UpstreamProtocol,
     /// `timeouts`
     pub timeouts: UpstreamTimeouts,
     /// `pool`, for each server
     pub pool: Pool,
     /// `tls`; `None` (the default): plain TCP.
     pub tls: Option<UpstreamTls>,
+}
+
+/// `protocol` of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// `http1`: HTTP/1.1.
+    Http1,
+    /// `http2`: by ALPN over TLS, else by prior knowledge (RFC 9113 section 3.3).
+    Http2,
+    /// `auto`: what the server chooses by ALPN. Over TLS only.
+    Auto,
 }
 
 /// One server of an upstream.
@@ -499,6 +512,8 @@ pub struct Timeouts {
     pub response_idle: Duration,
     /// `keep_alive`, default 75 s: between requests. Past it: close.
     pub keep_alive: Duration,
+    /// `tunnel_idle`, default 1 h: no byte either way after an upgrade. Past it: close.
+    pub tunnel_idle: Duration,
     /// `connection_max_age`, default 24 h. Past it: drained.
     pub connection_max_age: Duration,
 }

@@ -831,10 +831,6 @@ fn a_token_opens_the_admin_address_to_others() {
 fn planned_keys_are_named_as_such() {
     for (text, message) in [
         (
-            "[timeouts]\ntunnel_idle = \"1h\"",
-            "2:1 `tunnel_idle` is not supported yet",
-        ),
-        (
             "[upstreams.a]\nservers = [{ address = \"a:1\" }]\nbalance = \"random-two\"",
             "3:11 `random-two` is not supported yet | possible: `round-robin`",
         ),
@@ -1333,6 +1329,14 @@ fn upstreams_are_checked() {
         (
             "servers = [{ address = \"a:1\" }, { address = \"A:1\" }]",
             "2:45 the server `A:1` is given twice | `weight` gives it a larger share",
+        ),
+        (
+            "servers = [{ address = \"a:1\" }]\nprotocol = \"auto\"",
+            "3:12 `protocol = \"auto\"` needs `tls`: it is chosen by ALPN | write \"http1\" or \"http2\", or set `tls`",
+        ),
+        (
+            "servers = [{ address = \"a:1\" }]\nprotocol = \"h2\"",
+            "3:12 `h2` is not possible here | possible: `http1`, `http2`, `auto`",
         ),
         (
             "protocol = \"http1\"",

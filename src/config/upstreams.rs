@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use super::addresses::{self, InlineUpstream};
 use super::defaults::{self, DEADLINE};
 use super::diagnostic::Diagnostic;
-use super::model::{Pool, Upstream, UpstreamId, UpstreamServer, UpstreamTimeouts};
+use super::model::{
+    Pool, Upstream, UpstreamId, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
+};
 use super::references::References;
 use super::table::{Named, Table};
 use super::upstream_tls::{UpstreamTls, upstream_tls};
@@ -14,6 +16,13 @@ use super::wording::quoted;
 
 /// Keys of upstreams that are planned.
 const LATER: &[&str] = &["retries", "eject", "health"];
+
+/// What servers are spoken to in.
+const PROTOCOLS: &[(&str, UpstreamProtocol)] = &[
+    ("http1", UpstreamProtocol::Http1),
+    ("http2", UpstreamProtocol::Http2),
+    ("auto", UpstreamProtocol::Auto),
+];
 
 /// Balancing that is planned.
 const LATER_BALANCE: &[&str] = &["least-connections", "random-two", "hash:client-ip"];
@@ -69,6 +78,7 @@ impl Upstreams {
                 address: inline.address,
                 weight: defaults::WEIGHT,
             }],
+            protocol: UpstreamProtocol::Http1,
             timeouts: defaults::UPSTREAM_TIMEOUTS,
             pool: defaults::POOL,
             tls: inline.tls.then(|| UpstreamTls::at(text.value.location)),
@@ -82,8 +92,11 @@ fn upstream(name: &str, mut table: Table<'_>) -> Upstream {
         .required("servers", "[{ address = \"10.0.0.11:8080\" }]")
         .map(|value| servers(&table, value))
         .unwrap_or_default();
-    // One value each for now; named so that a file can say what it relies on.
-    table.choice("protocol", (), &[("http1", ())], &["http2", "auto"]);
+    let chosen = table.value("protocol");
+    let protocol = chosen
+        .and_then(|value| value.choice(PROTOCOLS, &[]))
+        .unwrap_or(UpstreamProtocol::Http1);
+    // One value for now; named so that a file can say what it relies on.
     table.choice("balance", (), &[("round-robin", ())], LATER_BALANCE);
 
     let timeouts = timeouts(table.table("timeouts"), &defaults::UPSTREAM_TIMEOUTS);
@@ -103,11 +116,18 @@ fn upstream(name: &str, mut table: Table<'_>) -> Upstream {
     given.finish();
 
     let tls = upstream_tls(&mut table);
+    if let (UpstreamProtocol::Auto, None, Some(value)) = (protocol, &tls, chosen) {
+        value.refuse(
+            Diagnostic::new("`protocol = \"auto\"` needs `tls`: it is chosen by ALPN")
+                .help("write \"http1\" or \"http2\", or set `tls`"),
+        );
+    }
     table.later(LATER);
     table.finish();
     Upstream {
         name: name.into(),
         servers,
+        protocol,
         timeouts,
         pool,
         tls,

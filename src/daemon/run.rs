@@ -29,6 +29,8 @@ use crate::{admin, drain, tls};
 
 /// Admin connections that wait in the kernel.
 const ADMIN_BACKLOG: u32 = 64;
+/// For tasks to be dropped, which takes no time but that of threads that are busy.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 /// For answers of the admin listeners at the very end.
 const ADMIN_CLOSE: Duration = Duration::from_secs(1);
 
@@ -60,8 +62,9 @@ pub(super) fn run_loaded(
         .map_err(|error| failed(&error))
         .map(|runtime| {
             let exit = runtime.block_on(serve(&loaded, telemetry, &guard, reload, ready));
-            // Connections past the drain timeout end here, with their tasks.
-            runtime.shutdown_background();
+            // Connections past the drain timeout end here, with their tasks; what these leave (a
+            // line in the log, a socket's file) is waited for, a name that is looked up is not.
+            runtime.shutdown_timeout(LAST_TASKS);
             exit
         });
     result.unwrap_or_else(|exit| exit)

@@ -8,6 +8,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::request_record::RequestRecord;
 use super::trailers;
+use super::tunnel::Tunnel;
 use crate::upstream::{BodyError, ResponseBody};
 
 /// The body of a response: an upstream's, or a short text of our own.
@@ -26,6 +27,8 @@ pub struct ProxyBody {
 enum Source {
     Text(Bytes),
     Upstream(ResponseBody),
+    /// No body: the connection, or the stream, becomes a tunnel.
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 impl ProxyBody {
@@ -42,6 +45,22 @@ impl ProxyBody {
         Self {
             source: Source::Upstream(body),
             record: Some(record),
+        }
+    }
+
+    /// No body, and a tunnel once the head of the response is sent.
+    pub(super) fn tunnel(tunnel: Tunnel) -> Self {
+        Self {
+            source: Source::Tunnel(Some(Box::new(tunnel))),
+            record: None,
+        }
+    }
+
+    /// What the connection is to become, once.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match &mut self.source {
+            Source::Tunnel(tunnel) => tunnel.take(),
+            Source::Text(_) | Source::Upstream(_) => None,
         }
     }
 
@@ -62,6 +81,7 @@ impl Body for ProxyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let mut next = match &mut this.source {
+            Source::Tunnel(_) => Poll::Ready(None),
             Source::Text(text) if text.is_empty() => Poll::Ready(None),
             Source::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),
@@ -91,6 +111,7 @@ impl Body for ProxyBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
+            Source::Tunnel(_) => true,
             Source::Text(text) => text.is_empty(),
             Source::Upstream(body) => body.is_end_stream(),
         }
@@ -98,6 +119,7 @@ impl Body for ProxyBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            Source::Tunnel(_) => SizeHint::with_exact(0),
             Source::Text(text) => SizeHint::with_exact(text.len() as u64),
             Source::Upstream(body) => body.size_hint(),
         }

@@ -13,6 +13,15 @@ pub(super) enum ProxyError {
     /// CONNECT and TRACE are never forwarded.
     #[error("method {0} is not served")]
     Method(Method),
+    /// An extended CONNECT (RFC 8441) to another protocol than WebSocket.
+    #[error("the protocol of an extended connect is not served")]
+    Protocol,
+    /// The kernel gives no random bytes.
+    #[error("no random bytes")]
+    NoRandom,
+    /// The upstream's answer to a WebSocket handshake is not valid (RFC 6455 section 4.1).
+    #[error("the upstream's answer to the websocket handshake is not valid")]
+    BadUpgrade,
     /// The target is longer than `limits.request_line` lets it be.
     #[error("the request line is longer than limits.request_line")]
     RequestLine,
@@ -47,6 +56,9 @@ impl ProxyError {
     pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Protocol => StatusCode::NOT_IMPLEMENTED,
+            Self::NoRandom => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::BadUpgrade => StatusCode::BAD_GATEWAY,
             Self::RequestLine => StatusCode::URI_TOO_LONG,
             Self::RequestHeaders => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Target(_) => StatusCode::BAD_REQUEST,
@@ -61,6 +73,7 @@ impl ProxyError {
             Self::Body(RequestBodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(RequestBodyError::Idle) => StatusCode::REQUEST_TIMEOUT,
             Self::Body(RequestBodyError::Broken) => StatusCode::BAD_REQUEST,
+            Self::Upstream(ExchangeError::Untranslatable) => StatusCode::BAD_REQUEST,
             Self::Upstream(error) => match error.failure() {
                 Some(UpstreamFailure::PoolFull) => StatusCode::SERVICE_UNAVAILABLE,
                 Some(UpstreamFailure::ConnectTimeout | UpstreamFailure::FirstByteTimeout) => {
@@ -75,6 +88,9 @@ impl ProxyError {
     pub(super) const fn reason(&self) -> &'static str {
         match self {
             Self::Method(_) => "method_not_allowed",
+            Self::Protocol => "protocol_not_served",
+            Self::NoRandom => "internal",
+            Self::BadUpgrade => UpstreamFailure::BadResponse.name(),
             Self::RequestLine => "request_line_too_long",
             Self::RequestHeaders => "request_headers_too_large",
             Self::Target(_) => "bad_target",
@@ -85,6 +101,7 @@ impl ProxyError {
             Self::NoRoute => "no_route",
             Self::RedirectLoop => "redirect_loop",
             Self::Body(error) => body_reason(*error),
+            Self::Upstream(ExchangeError::Untranslatable) => "bad_target",
             Self::Upstream(error) => match error.failure() {
                 Some(failure) => failure.name(),
                 None => "request_body_broken",
@@ -97,7 +114,11 @@ impl ProxyError {
     pub(super) const fn closes(&self) -> bool {
         !matches!(
             self,
-            Self::Misdirected | Self::NoRoute | Self::RedirectLoop | Self::Upstream(_)
+            Self::Misdirected
+                | Self::NoRoute
+                | Self::RedirectLoop
+                | Self::Upstream(_)
+                | Self::BadUpgrade
         )
     }
 }

@@ -1,7 +1,7 @@
 //! One request on its way to an upstream, and the response on its way back.
 
 use bytes::Bytes;
-use http::header::TRAILER;
+use http::header::{TRAILER, UPGRADE};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
@@ -16,6 +16,7 @@ use super::path_rewrite;
 use super::request_record::{RequestRecord, listener_index};
 use super::service::Shared;
 use super::trailers;
+use super::upgrade::Upgrade;
 use crate::config::RouteAction;
 use crate::snapshot::Snapshot;
 use crate::upstream::{RequestBody, RequestBodyError, ResponseBody};
@@ -45,9 +46,11 @@ pub(super) async fn forward(
     if trust == Trust::Proxy {
         record.client = forwarded::client(&config.forwarding, &head.headers);
     }
-    if head.method == Method::CONNECT || head.method == Method::TRACE {
+    if head.method == Method::TRACE {
         return Err(ProxyError::Method(head.method));
     }
+    let length = body_length(&incoming);
+    let upgrade = Upgrade::read(&head, length)?;
     if request_line(&head) > config.limits.request_line {
         return Err(ProxyError::RequestLine);
     }
@@ -57,7 +60,6 @@ pub(super) async fn forward(
     {
         return Err(ProxyError::RequestHeaders);
     }
-    let length = body_length(&incoming);
     headers::check_request(head.version, &head.headers, length).map_err(ProxyError::Fields)?;
     let target = Target::read(head.version, &head.method, &head.uri, &head.headers)
         .map_err(ProxyError::Target)?;
@@ -102,6 +104,7 @@ pub(super) async fn forward(
         None => target.uri,
     };
     record.upstream = Some(upstream);
+    let upgrade = upgrade.towards(config.upstreams[upstream.0].protocol)?;
 
     let version = head.version;
     let expectation = Expectation::of(version, &head.headers, length);
@@ -129,12 +132,13 @@ pub(super) async fn forward(
         shared.tls_fields().put(wanted, &mut head.headers);
     }
     field_edits::apply(&rules.fields, &mut head.headers);
+    upgrade.put(&mut head);
     head.uri = uri;
     head.version = Version::HTTP_11;
     // What hyper noted about the client's connection must not reach the upstream's.
     head.extensions.clear();
     let idle = config.timeouts.request_body_idle;
-    let mut body = RequestBody::new(incoming, limit, idle, trailers::filter);
+    let mut body = RequestBody::new(incoming, version, limit, idle, trailers::filter);
     if expectation == Expectation::Continue {
         body = body.held();
     }
@@ -148,7 +152,12 @@ pub(super) async fn forward(
             &mut record.server,
         )
         .await?;
+    let chosen = upgrade
+        .is_asked()
+        .then(|| response.headers_mut().remove(UPGRADE))
+        .flatten();
     headers::forward_response(response.headers_mut());
+    upgrade.answer(&mut response, chosen)?;
     if record.upload.as_ref().is_some_and(|it| it.is_refused()) {
         // Whether the client sends its body after all, only the client knows.
         headers::close_connection(version, response.headers_mut());

@@ -6,12 +6,14 @@
 //! access log see each request once, when its response has ended or nobody waits for it any more.
 
 mod authority;
+mod base64;
 mod body;
 mod connection_info;
 mod error;
 mod field_edits;
 mod forward;
 mod forwarded;
+mod grpc;
 mod headers;
 mod own_answer;
 mod path_rewrite;
@@ -23,7 +25,10 @@ mod service;
 mod tests;
 mod tls_fields;
 mod trailers;
+mod tunnel;
+mod upgrade;
 
 pub use body::ProxyBody;
 pub use connection_info::{ConnectionInfo, HandshakeTimes, TlsFacts};
 pub use service::ProxyService;
+pub use tunnel::{Tunnel, TunnelEnd};

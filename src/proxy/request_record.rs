@@ -32,6 +32,8 @@ pub(super) struct RequestRecord {
     status: Option<u16>,
     error: Option<&'static str>,
     bytes_out: u64,
+    /// Bytes that came through the tunnel that it has become; then it is counted already.
+    tunnel: Option<u64>,
     /// The client that a trusted proxy speaks for.
     pub(super) client: Option<IpAddr>,
     /// The route that matched.
@@ -129,6 +131,7 @@ impl RequestRecord {
             status: None,
             error: None,
             bytes_out: 0,
+            tunnel: None,
             client: None,
             route: None,
             upstream: None,
@@ -140,6 +143,20 @@ impl RequestRecord {
     /// The head of the response goes out.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status.as_u16());
+    }
+
+    /// The request has become a tunnel, and is counted now: how long that lasts says nothing of
+    /// the upstream.
+    pub(super) fn switched(&mut self, status: StatusCode) {
+        self.answered(status);
+        self.count();
+        self.tunnel = Some(0);
+    }
+
+    /// So many bytes have come from the client and the upstream, in all.
+    pub(super) fn tunnelled(&mut self, bytes_in: u64, bytes_out: u64) {
+        self.tunnel = Some(bytes_in);
+        self.bytes_out = bytes_out;
     }
 
     /// So many bytes of the response's body go out.
@@ -162,18 +179,23 @@ impl RequestRecord {
         self.failed(reason);
     }
 
+    fn count(&self) {
+        let listener = listener_index(&self.snapshot.config, &self.connection);
+        if let Some(metrics) =
+            listener.and_then(|listener| self.snapshot.requests(listener, self.route))
+        {
+            metrics.record(self.status, self.protocol, self.started.elapsed());
+        }
+    }
+
     fn tell(&mut self) {
         if self.status.is_none() {
             self.failed("client_closed");
         }
-        let duration = self.started.elapsed();
-        let config: &Config = &self.snapshot.config;
-        let listener = listener_index(config, &self.connection);
-        if let Some(metrics) =
-            listener.and_then(|listener| self.snapshot.requests(listener, self.route))
-        {
-            metrics.record(self.status, self.protocol, duration);
+        if self.tunnel.is_none() {
+            self.count();
         }
+        let config: &Config = &self.snapshot.config;
         if !self.telemetry.access.enabled() {
             return;
         }
@@ -213,9 +235,13 @@ impl RequestRecord {
                 referer: asked.and_then(|asked| Some(asked.referer.as_ref()?.as_bytes())),
                 user_agent: asked.and_then(|asked| Some(asked.user_agent.as_ref()?.as_bytes())),
             },
-            bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
+            bytes_in: match (self.tunnel, &self.upload) {
+                (Some(bytes), _) => bytes,
+                (None, Some(upload)) => upload.bytes(),
+                (None, None) => 0,
+            },
             bytes_out: self.bytes_out,
-            duration,
+            duration: self.started.elapsed(),
             error: self.error,
         });
     }

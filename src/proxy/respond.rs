@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode, Version};
 
 use super::body::ProxyBody;
 use super::error::ProxyError;
+use super::grpc;
 use super::headers::close_connection;
 use super::request_record::RequestRecord;
 
@@ -13,15 +14,32 @@ use super::request_record::RequestRecord;
 const ALLOWED: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Status and a line of text.
+    Text,
+    /// `grpc-status`, for clients of gRPC.
+    Grpc,
+}
+
 /// The answer to a request that is not forwarded: status line and reason word as text, without
 /// the body for HEAD.
 pub(super) fn respond(
     error: &ProxyError,
     method: &Method,
     version: Version,
+    form: Form,
     mut record: RequestRecord,
 ) -> Response<ProxyBody> {
     let status = error.status();
+    record.failed(error.reason());
+    if form == Form::Grpc {
+        record.answered(StatusCode::OK);
+        let mut response = Response::new(ProxyBody::text(Bytes::new(), record));
+        grpc::put(&mut response, status, error.reason());
+        return response;
+    }
     let text = format!(
         "{} {}\n{}\n",
         status.as_u16(),
@@ -29,7 +47,6 @@ pub(super) fn respond(
         error.reason()
     );
     let length = text.len();
-    record.failed(error.reason());
     record.answered(status);
     let body = if *method == Method::HEAD {
         Bytes::new()

@@ -14,11 +14,13 @@ use super::body::ProxyBody;
 use super::connection_info::ConnectionInfo;
 use super::field_edits;
 use super::forward::{Answer, forward};
+use super::grpc;
 use super::headers::ClientFields;
 use super::request_record::{RequestRecord, Turn};
-use super::respond::respond;
+use super::respond::{Form, respond};
 use super::server_timing;
 use super::tls_fields::TlsFields;
+use super::tunnel::Tunnel;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Telemetry;
 
@@ -114,13 +116,25 @@ async fn answer(
     );
     let method = request.method().clone();
     let version = request.version();
+    let form = match grpc::is_grpc(version, request.headers()) {
+        true => Form::Grpc,
+        false => Form::Text,
+    };
     let outcome = forward(&shared, &snapshot, request, &mut record).await;
     let route = record.route.map(|id| &snapshot.config.routes[id.0]);
     let mut response = match outcome {
-        Ok(Answer::Upstream(response)) => {
-            record.answered(response.status());
-            response.map(|body| ProxyBody::upstream(body, record))
-        }
+        Ok(Answer::Upstream(mut response)) => match response.body_mut().take_tunnel() {
+            Some(upstream) => {
+                record.switched(response.status());
+                let idle = snapshot.config.timeouts.tunnel_idle;
+                let tunnel = Tunnel::new(upstream, record, idle);
+                response.map(|_| ProxyBody::tunnel(tunnel))
+            }
+            None => {
+                record.answered(response.status());
+                response.map(|body| ProxyBody::upstream(body, record))
+            }
+        },
         Ok(Answer::Own(response)) => {
             record.answered(response.status());
             response.map(|body| ProxyBody::text(body, record))
@@ -132,7 +146,7 @@ async fn answer(
                 cause = std::error::Error::source(&error),
                 "request not forwarded"
             );
-            respond(&error, &method, version, record)
+            respond(&error, &method, version, form, record)
         }
     };
     if let Some(route) = route {

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::base64::base64;
 use super::connection_info::ConnectionInfo;
 use crate::config::TlsHeader;
 use crate::tls::ClientIdentity;
@@ -76,23 +77,7 @@ const fn name(header: TlsHeader) -> HeaderName {
 
 /// A Byte Sequence of structured fields (RFC 9651 section 3.3.5): base64 between colons.
 fn byte_sequence(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4 + 2);
-    text.push(':');
-    for chunk in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
-        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for index in 0..4 {
-            if index <= chunk.len() {
-                let six = (group >> (18 - 6 * index)) & 63;
-                text.push(char::from(ALPHABET[six as usize]));
-            } else {
-                text.push('=');
-            }
-        }
-    }
-    text.push(':');
-    text
+    format!(":{}:", base64(bytes))
 }
 
 #[cfg(test)]

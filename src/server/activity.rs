@@ -115,8 +115,9 @@ impl Activity {
     /// Why a request is refused, once all before it are answered.
     pub(super) fn due_refusal(&self) -> Option<Refusal> {
         let refusal = *self.refusal.get()?;
-        let settled =
-            self.requests.load(Ordering::Acquire) == 0 && self.queued.load(Ordering::Acquire) == 0;
+        let settled = !self.is_tunnel()
+            && self.requests.load(Ordering::Acquire) == 0
+            && self.queued.load(Ordering::Acquire) == 0;
         settled.then_some(refusal)
     }
 
@@ -194,6 +195,7 @@ mod tests {
             request_body_idle: Duration::from_secs(30),
             response_idle: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
+            tunnel_idle: Duration::from_secs(3600),
             connection_max_age: Duration::from_secs(86400),
         }
     }

@@ -107,6 +107,7 @@ pub(super) async fn serve(
         server_name: None,
         tls: None,
     };
+    let metrics = &listener.metrics;
     let end = match &listener.sites {
         None => {
             let service = service(info, &context);
@@ -114,7 +115,7 @@ pub(super) async fn serve(
             outbox.gather();
             // Boxed, as each stage below: what a task could need at its largest would otherwise be
             // copied at its start and held to its end.
-            Box::pin(serve_h1(outbox, flusher, service, &config, drain)).await
+            Box::pin(serve_h1(outbox, flusher, service, metrics, &config, drain)).await
         }
         Some(sites) => {
             let handshake = handshake(outbox, &incoming, sites, &listener, &context);
@@ -151,10 +152,10 @@ pub(super) async fn serve(
             let config = context.snapshot.load().config.clone();
             match alpn {
                 Some(Alpn::H2) => {
-                    Box::pin(serve_h2(stream, flusher, service, &config, drain)).await
+                    Box::pin(serve_h2(stream, flusher, service, metrics, &config, drain)).await
                 }
                 Some(Alpn::Http11) | None => {
-                    Box::pin(serve_h1(stream, flusher, service, &config, drain)).await
+                    Box::pin(serve_h1(stream, flusher, service, metrics, &config, drain)).await
                 }
             }
         }

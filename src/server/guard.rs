@@ -1,41 +1,57 @@
 //! What stands between hyper and the proxy: observes requests, changes nothing.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::Service;
+use hyper::upgrade::{self, OnUpgrade};
 use pin_project_lite::pin_project;
 
 use super::activity::{Activity, InFlight};
+use super::tunnels::Tunnels;
+use crate::proxy::{ProxyBody, ProxyService};
 
-/// A service that notes when requests begin and end.
+/// A service that notes when requests begin and end, and hands over those that become tunnels.
 #[derive(Debug)]
-pub(super) struct Noted<T> {
-    service: T,
+pub(super) struct Noted {
+    service: ProxyService,
     activity: Arc<Activity>,
+    tunnels: Arc<Tunnels>,
 }
 
-impl<T> Noted<T> {
-    pub(super) const fn new(service: T, activity: Arc<Activity>) -> Self {
-        Self { service, activity }
+impl Noted {
+    pub(super) const fn new(
+        service: ProxyService,
+        activity: Arc<Activity>,
+        tunnels: Arc<Tunnels>,
+    ) -> Self {
+        Self {
+            service,
+            activity,
+            tunnels,
+        }
     }
 }
 
-impl<T, Q, B> Service<Q> for Noted<T>
-where
-    T: Service<Q, Response = http::Response<B>>,
-{
-    type Response = http::Response<NotedBody<B>>;
-    type Error = T::Error;
-    type Future = NotedFuture<T::Future>;
+impl Service<Request<Incoming>> for Noted {
+    type Response = Response<NotedBody<ProxyBody>>;
+    type Error = Infallible;
+    type Future = NotedFuture<<ProxyService as Service<Request<Incoming>>>::Future>;
 
-    fn call(&self, request: Q) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let in_flight = Some(self.activity.begin());
+        // The stream of an extended CONNECT; a connection of HTTP/1 is switched as a whole.
+        let stream = (request.method() == Method::CONNECT).then(|| upgrade::on(&mut request));
         NotedFuture {
             future: self.service.call(request),
             in_flight,
+            tunnels: self.tunnels.clone(),
+            stream,
         }
     }
 }
@@ -46,23 +62,24 @@ pin_project! {
         #[pin]
         future: F,
         in_flight: Option<InFlight>,
+        tunnels: Arc<Tunnels>,
+        stream: Option<OnUpgrade>,
     }
 }
 
-impl<F, B, E> Future for NotedFuture<F>
+impl<F> Future for NotedFuture<F>
 where
-    F: Future<Output = Result<http::Response<B>, E>>,
+    F: Future<Output = Result<Response<ProxyBody>, Infallible>>,
 {
-    type Output = Result<http::Response<NotedBody<B>>, E>;
+    type Output = Result<Response<NotedBody<ProxyBody>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.future.poll(cx).map_ok(|response| {
-            let in_flight = this.in_flight.take();
-            if response.status() == http::StatusCode::SWITCHING_PROTOCOLS
-                && let Some(in_flight) = &in_flight
-            {
-                in_flight.switches();
+        this.future.poll(cx).map_ok(|mut response| {
+            let mut in_flight = this.in_flight.take();
+            if let Some(tunnel) = response.body_mut().take_tunnel() {
+                let request = in_flight.take();
+                this.tunnels.open(tunnel, this.stream.take(), request);
             }
             response.map(|body| NotedBody { body, in_flight })
         })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use http::StatusCode;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,11 +23,13 @@ use super::h2_ledger::H2Fault;
 use super::linger::linger;
 use super::outbox::Flusher;
 use super::socket::ClientSocket;
+use super::tunnels::Tunnels;
 use crate::config::{Config, Timeouts};
 use crate::deadline::Deadline;
 use crate::drain::Drain;
-use crate::proxy::ProxyService;
+use crate::proxy::{ProxyService, TunnelEnd};
 use crate::report::Http2Limit;
+use crate::telemetry::ListenerMetrics;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,7 @@ pub(super) async fn serve_h1<S>(
     io: S,
     flusher: Flusher<ClientSocket>,
     service: ProxyService,
+    metrics: &Arc<ListenerMetrics>,
     config: &Config,
     drain: Drain,
 ) -> End
@@ -101,7 +105,8 @@ where
         count: limits.request_header_count,
     };
     let guard = TokioIo::new(H1Guard::new(io, activity.clone(), head));
-    let noted = Noted::new(service.clone(), activity.clone());
+    let tunnels = Tunnels::new(metrics.clone());
+    let noted = Noted::new(service.clone(), activity.clone(), tunnels.clone());
     let mut connection = builder.serve_connection(guard, noted);
     let ended = activity.clone();
     let mut timers = TimerTable::new(activity, &flusher, timeouts, false);
@@ -110,7 +115,19 @@ where
             Pin::new(connection).graceful_shutdown()
         })
         .await;
-    let io = connection.into_parts().io.into_inner();
+    let parts = connection.into_parts();
+    let io = parts.io.into_inner();
+    if let (End::Closed, Some(tunnel)) = (end, tunnels.take()) {
+        // A drain does not end it: its own deadlines and `shutdown.drain_timeout` do.
+        let early = BytesMut::from(parts.read_buf);
+        let flush = |cx: &mut Context<'_>| flusher.poll_flush(cx, true);
+        let ended = tunnel.run(io, early, flush).await;
+        if ended == TunnelEnd::Upstream {
+            // What is cut must not look whole.
+            flusher.abort();
+        }
+        return End::Closed;
+    }
     match end {
         // To an HTTP/1.0 client the end of the connection is the end of the body: it must not look
         // like one that is complete.
@@ -142,6 +159,7 @@ pub(super) async fn serve_h2<S>(
     io: S,
     flusher: Flusher<ClientSocket>,
     service: ProxyService,
+    metrics: &Arc<ListenerMetrics>,
     config: &Config,
     drain: Drain,
 ) -> End
@@ -169,10 +187,12 @@ where
         .max_pending_accept_reset_streams(resets)
         .max_local_error_reset_streams(resets.saturating_mul(2).max(LOCAL_ERROR_RESETS))
         .max_send_buf_size(SEND_BUFFER)
+        // WebSocket (RFC 8441).
+        .enable_connect_protocol()
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     let guard = H2Guard::new(io, limits);
-    let noted = Noted::new(service, activity.clone());
+    let noted = Noted::new(service, activity.clone(), Tunnels::new(metrics.clone()));
     let mut connection = builder.serve_connection(TokioIo::new(guard.share()), noted);
     let mut timers = TimerTable::new(activity, &flusher, timeouts, true);
     timers.waiting = Some(&guard);

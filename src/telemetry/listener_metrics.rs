@@ -64,7 +64,8 @@ const PROBES: usize = 3;
 const HELLO_RETRY: usize = 4;
 const HTTP2_ABUSE: usize = 5;
 const UNDETERMINED: usize = HTTP2_ABUSE + Http2Limit::ALL.len();
-const FALSE_START: usize = UNDETERMINED + 1;
+const TUNNELS: usize = UNDETERMINED + 1;
+const FALSE_START: usize = TUNNELS + 1;
 const RESUMPTION: usize = FALSE_START + FalseStart::NAMES.len();
 /// The histograms of durations: one for each version and kind.
 const DURATIONS: usize = ProtocolVersion::ALL.len() * KINDS;
@@ -86,6 +87,16 @@ impl ListenerMetrics {
     /// `connections_open` -1.
     pub fn connection_closed(&self) {
         self.counters.lane().decrement(CONNECTIONS);
+    }
+
+    /// `tunnels_open` +1.
+    pub fn tunnel_opened(&self) {
+        self.counters.lane().add(TUNNELS, 1);
+    }
+
+    /// `tunnels_open` -1.
+    pub fn tunnel_closed(&self) {
+        self.counters.lane().decrement(TUNNELS);
     }
 
     /// `tls_handshakes_started_total` and `tls_handshakes_in_flight` +1.
@@ -296,6 +307,11 @@ fn write_connections(out: &mut Exposition, listeners: &[(&str, &ListenerMetrics)
         "connections_open",
         "Client connections that are open.",
         CONNECTIONS,
+    );
+    gauge(
+        "tunnels_open",
+        "Requests that have become tunnels (WebSocket and other upgrades) and are open.",
+        TUNNELS,
     );
     gauge(
         "tls_handshakes_in_flight",

@@ -24,13 +24,15 @@ use tokio_rustls::rustls::{
 };
 
 use super::error::ExchangeError;
-use crate::config::{Location, PemSource, ServerAddress, UpstreamServer, UpstreamTls};
+use crate::config::{
+    Location, PemSource, ServerAddress, UpstreamProtocol, UpstreamServer, UpstreamTls,
+};
 use crate::pem::{self, PemError};
 use crate::telemetry::UpstreamMetrics;
 use crate::tls::{CertificateError, client_provider, load_client_certificate};
 
-/// Application protocols that are offered; a server that chooses none speaks the first.
-const ALPN: &[&[u8]] = &[b"http/1.1"];
+const H2: &[u8] = b"h2";
+const HTTP11: &[u8] = b"http/1.1";
 
 /// Sessions that are kept for each server: as many TLS 1.3 tickets (one is used a handshake) as
 /// rustls keeps for a name at most. A session costs about 2 KB.
@@ -52,12 +54,23 @@ const SYSTEM_ROOTS: &[&str] = &[
 #[derive(Debug)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
+    /// Offers HTTP/1.1 alone, for requests that need it.
+    http1: Arc<ClientConfig>,
     /// In the order of the upstream's servers.
     names: Vec<ServerName<'static>>,
     /// What is trusted; `None` where nothing is verified.
     roots: Option<Arc<RootCertStore>>,
     /// What is shown to servers that ask.
     chain: Option<Vec<CertificateDer<'static>>>,
+}
+
+/// What a server may choose from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// What `protocol` says.
+    Configured,
+    /// HTTP/1.1.
+    Http1,
 }
 
 /// Why an upstream cannot be spoken to as configured.
@@ -134,7 +147,11 @@ impl ClientTls {
     ///
     /// # Errors
     /// The first thing that cannot be used, and why.
-    pub fn load(spec: &UpstreamTls, servers: &[UpstreamServer]) -> Result<Self, ClientTlsError> {
+    pub fn load(
+        spec: &UpstreamTls,
+        protocol: UpstreamProtocol,
+        servers: &[UpstreamServer],
+    ) -> Result<Self, ClientTlsError> {
         let names = servers
             .iter()
             .map(|server| server_name(spec, &server.address))
@@ -172,10 +189,17 @@ impl ClientTls {
             }
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
+        config.alpn_protocols = vec![HTTP11.to_vec()];
         config.resumption = Resumption::in_memory_sessions(SESSIONS * names.len());
+        let http1 = Arc::new(config.clone());
+        match protocol {
+            UpstreamProtocol::Http1 => {}
+            UpstreamProtocol::Http2 => config.alpn_protocols = vec![H2.to_vec()],
+            UpstreamProtocol::Auto => config.alpn_protocols.insert(0, H2.to_vec()),
+        }
         Ok(Self {
             config: Arc::new(config),
+            http1,
             names,
             roots,
             chain,
@@ -190,8 +214,8 @@ impl ClientTls {
         self.names == other.names && self.chain == other.chain && roots(self) == roots(other)
     }
 
-    /// The handshake on `tcp` with the server at `index` of the upstream. It has no deadline of its
-    /// own.
+    /// The handshake on `tcp` with the server at `index` of the upstream, which may choose what
+    /// `protocol` of the upstream says, or HTTP/1.1 alone. It has no deadline of its own.
     ///
     /// # Errors
     /// [`ExchangeError::Tls`] or [`ExchangeError::TlsVerify`].
@@ -199,10 +223,14 @@ impl ClientTls {
         &self,
         index: usize,
         tcp: TcpStream,
+        offer: Offer,
         metrics: &UpstreamMetrics,
     ) -> Result<Box<TlsStream<TcpStream>>, ExchangeError> {
         let name = self.names[index].clone();
-        let connector = TlsConnector::from(self.config.clone());
+        let connector = TlsConnector::from(match offer {
+            Offer::Configured => self.config.clone(),
+            Offer::Http1 => self.http1.clone(),
+        });
         // Boxed: the state of a handshake is large, and lies in the future of every request.
         match Box::pin(connector.connect(name, tcp)).await {
             Ok(stream) => {
@@ -222,6 +250,11 @@ impl ClientTls {
             }
         }
     }
+}
+
+/// Whether the server has chosen HTTP/2.
+pub(super) fn is_http2(stream: &TlsStream<TcpStream>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(H2)
 }
 
 fn server_name(
@@ -412,7 +445,7 @@ mod tests {
     fn servers_are_asked_for_by_their_own_name_unless_one_is_given() {
         let mut spec = trusting(pair("a").chain);
         let name = |spec: &UpstreamTls, servers: &[UpstreamServer]| {
-            let tls = ClientTls::load(spec, servers).unwrap();
+            let tls = ClientTls::load(spec, UpstreamProtocol::Http1, servers).unwrap();
             tls.names[0].to_str().into_owned()
         };
         let address = server(ServerAddress::Ip(([127, 0, 0, 1], 443).into()));
@@ -421,7 +454,7 @@ mod tests {
         spec.server_name = Some("b.example".into());
         assert_eq!(name(&spec, &address), "b.example");
         spec.server_name = Some("-.example".into());
-        let error = ClientTls::load(&spec, &address).unwrap_err();
+        let error = ClientTls::load(&spec, UpstreamProtocol::Http1, &address).unwrap_err();
         assert!(matches!(error, ClientTlsError::Name { .. }), "{error:?}");
     }
 
@@ -439,13 +472,13 @@ mod tests {
             location: at(1),
             ..trusting(missing(2))
         };
-        let error = ClientTls::load(&spec, &named("a")).unwrap_err();
+        let error = ClientTls::load(&spec, UpstreamProtocol::Http1, &named("a")).unwrap_err();
         assert_eq!(error.to_string(), "cannot read /nonexistent/2.pem");
         assert_eq!(error.location(&spec), at(2));
 
         let good = pair("a");
         spec.ca = Some(good.key.clone());
-        let error = ClientTls::load(&spec, &named("a")).unwrap_err();
+        let error = ClientTls::load(&spec, UpstreamProtocol::Http1, &named("a")).unwrap_err();
         assert!(matches!(error, ClientTlsError::Pem { .. }), "{error:?}");
         assert_eq!(error.location(&spec), at(1));
 
@@ -454,14 +487,14 @@ mod tests {
             key: missing(3),
             ..good.clone()
         });
-        let error = ClientTls::load(&spec, &named("a")).unwrap_err();
+        let error = ClientTls::load(&spec, UpstreamProtocol::Http1, &named("a")).unwrap_err();
         assert_eq!(error.location(&spec), at(3));
 
         spec.certificate = Some(CertificatePair {
             key: pair("a").key,
             ..good
         });
-        let error = ClientTls::load(&spec, &named("a")).unwrap_err();
+        let error = ClientTls::load(&spec, UpstreamProtocol::Http1, &named("a")).unwrap_err();
         let ClientTlsError::Certificate(error) = error else {
             panic!("{error:?}");
         };
@@ -490,7 +523,9 @@ mod tests {
             certificate: Some(own),
             ..trusting(ca.chain)
         };
-        let load = |spec: &UpstreamTls| ClientTls::load(spec, &named("a")).unwrap();
+        let load = |spec: &UpstreamTls| {
+            ClientTls::load(spec, UpstreamProtocol::Http1, &named("a")).unwrap()
+        };
         let first = load(&spec);
         assert!(first.is_same(&load(&spec)));
         let other_ca = UpstreamTls {

@@ -33,6 +33,12 @@ pub enum ExchangeError {
     /// The connection ended before the head of the response was whole.
     #[error("the upstream server closed before it answered")]
     Closed(#[source] Option<hyper::Error>),
+    /// The request has no form in HTTP/2.
+    #[error("the request cannot be sent over http/2")]
+    Untranslatable,
+    /// The server does not agree to HTTP/2 by ALPN.
+    #[error("the upstream server does not speak http/2")]
+    NoHttp2,
     /// No head of a response within `timeouts.first_byte`.
     #[error("the upstream server did not answer in time")]
     FirstByteTimeout,
@@ -55,13 +61,13 @@ impl ExchangeError {
             Self::Resolve(_) => UpstreamFailure::Resolve,
             Self::Connect(_) => UpstreamFailure::Connect,
             Self::ConnectTimeout => UpstreamFailure::ConnectTimeout,
-            Self::Tls(_) | Self::TlsEnded(_) => UpstreamFailure::Tls,
+            Self::Tls(_) | Self::TlsEnded(_) | Self::NoHttp2 => UpstreamFailure::Tls,
             Self::TlsVerify(_) => UpstreamFailure::TlsVerify,
             Self::PoolFull => UpstreamFailure::PoolFull,
             Self::Closed(_) => UpstreamFailure::Closed,
             Self::FirstByteTimeout => UpstreamFailure::FirstByteTimeout,
             Self::BadResponse(_) | Self::BadFraming(_) => UpstreamFailure::BadResponse,
-            Self::RequestBody(_) => return None,
+            Self::RequestBody(_) | Self::Untranslatable => return None,
         })
     }
 }
@@ -83,9 +89,10 @@ pub enum RequestBodyError {
 /// Why the body of a response ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The upstream server broke off, or its body is not valid.
+    /// The upstream server broke off, or its body is not valid. The cause is no `source`: hyper
+    /// would tell the client the code of the server's RST_STREAM, and NO_ERROR looks like an end.
     #[error("the response body broke off")]
-    Truncated(#[source] hyper::Error),
+    Truncated(Option<hyper::Error>),
     /// No progress within `timeouts.idle`.
     #[error("the upstream server stopped sending the response body")]
     Idle,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::header::UPGRADE;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::ext::on_informational;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::error::ExchangeError;
 use super::framing;
@@ -44,6 +45,9 @@ pub(super) enum SendFailure {
     /// The request was written and the connection ended without a byte of an answer: the server
     /// may or may not have acted on it.
     Unanswered(ExchangeError),
+    /// The server says that it has not acted on the request: any may be sent again whose body is
+    /// not gone.
+    Refused(ExchangeError),
     /// Sending again would not be right.
     Final(ExchangeError),
 }
@@ -96,6 +100,7 @@ impl Lease {
         first_byte: Duration,
     ) -> Result<(Response<Incoming>, Self), SendFailure> {
         let method = request.method().clone();
+        let asked = request.headers().get(UPGRADE).cloned();
         let upload = request.body().upload();
         if let Some(upload) = upload.clone()
             && upload.is_held()
@@ -140,8 +145,15 @@ impl Lease {
                     upload.answered();
                 }
                 let (mut head, body) = response.into_parts();
-                framing::check(&method, head.status, &mut head.headers)
+                framing::check(&method, asked.as_ref(), head.status, &mut head.headers)
                     .map_err(|error| SendFailure::Final(ExchangeError::BadFraming(error)))?;
+                if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                    // hyper ends with the head.
+                    let ended = poll_fn(|cx| self.link.poll(cx));
+                    timeout(first_byte, ended)
+                        .await
+                        .map_err(|_| SendFailure::Final(ExchangeError::FirstByteTimeout))?;
+                }
                 Ok((Response::from_parts(head, body), self))
             }
             Ok(Err(error)) => Err(self.failure(error, upload.as_deref())),

@@ -1,6 +1,6 @@
 //! What hyper lets through in the head of a response and an intermediary must not.
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 /// Why the head of a response is not acceptable (RFC 9112 section 6).
@@ -15,23 +15,32 @@ pub enum FramingError {
     /// Only `chunked` can be undone here.
     #[error("transfer-encoding other than chunked")]
     TransferEncoding,
-    /// 101 without an `Upgrade` of ours.
+    /// 101 to a request without `Upgrade`, or to a protocol that this did not name (RFC 9110
+    /// section 7.8).
     #[error("switches to a protocol that nobody asked for")]
     UnaskedUpgrade,
 }
 
 /// Checks how long the body of a response is, and leaves the one field that says so:
 /// `Transfer-Encoding` is removed (the hop's own affair), `Content-Length` is a single number.
+/// `asked` is the `Upgrade` of the request.
 ///
 /// # Errors
 /// Two different readers could see two different bodies.
 pub(super) fn check(
     method: &Method,
+    asked: Option<&HeaderValue>,
     status: StatusCode,
     headers: &mut HeaderMap,
 ) -> Result<(), FramingError> {
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(FramingError::UnaskedUpgrade);
+        if !asked.is_some_and(|asked| is_among(asked, headers)) {
+            return Err(FramingError::UnaskedUpgrade);
+        }
+        // RFC 9110 section 8.6: neither may stand here, and the bytes that follow have no length.
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
+        return Ok(());
     }
     let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     if bodiless {
@@ -61,6 +70,23 @@ pub(super) fn check(
     let length = repeated_number(headers).ok_or(FramingError::ContentLength)?;
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     Ok(())
+}
+
+/// Whether a response switches to protocols that were asked for, and to one at least.
+fn is_among(asked: &HeaderValue, headers: &HeaderMap) -> bool {
+    fn protocols(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+        let names = value.as_bytes().split(|&byte| byte == b',');
+        names
+            .map(<[u8]>::trim_ascii)
+            .filter(|name| !name.is_empty())
+    }
+    let mut chosen = headers
+        .get_all(UPGRADE)
+        .iter()
+        .flat_map(protocols)
+        .peekable();
+    chosen.peek().is_some()
+        && chosen.all(|name| protocols(asked).any(|asked| asked.eq_ignore_ascii_case(name)))
 }
 
 /// Whether the coding is `chunked` and nothing else.
@@ -105,7 +131,9 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        check(method, StatusCode::from_u16(status).unwrap(), &mut headers)?;
+        let status = StatusCode::from_u16(status).unwrap();
+        let asked = HeaderValue::from_static("websocket, foo/2");
+        check(method, Some(&asked), status, &mut headers)?;
         Ok(headers
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().into()))
@@ -164,9 +192,27 @@ mod tests {
         assert_eq!(checked(&Method::HEAD, 200, &length).unwrap().len(), 1);
         assert_eq!(checked(&Method::GET, 304, &length), Ok(vec![]));
         assert_eq!(checked(&Method::GET, 204, &length), Ok(vec![]));
-        assert_eq!(
-            checked(&Method::GET, 101, &[]),
-            Err(FramingError::UnaskedUpgrade)
-        );
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_switched_to() {
+        let switch = |fields: &[_]| checked(&Method::GET, 101, fields);
+        for bad in [
+            &[][..],
+            &[("upgrade", "")],
+            &[("upgrade", "foo")],
+            &[("upgrade", "foo/3")],
+            &[("upgrade", "websocket, bar")],
+            &[("upgrade", "websocket"), ("upgrade", "h2c")],
+        ] {
+            assert_eq!(switch(bad), Err(FramingError::UnaskedUpgrade), "{bad:?}");
+        }
+        let kept = switch(&[("upgrade", "WebSocket"), ("content-length", "5")]).unwrap();
+        assert_eq!(kept, [("upgrade".to_owned(), "WebSocket".to_owned())]);
+        let mut headers = HeaderMap::new();
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let status = StatusCode::SWITCHING_PROTOCOLS;
+        let unasked = check(&Method::GET, None, status, &mut headers);
+        assert_eq!(unasked, Err(FramingError::UnaskedUpgrade));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use http::header::UPGRADE;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::rustls;
 
 use super::request_body::RequestBody;
+use super::socket::UpstreamSocket;
 use super::transport::Transport;
 use crate::telemetry::UpstreamMetrics;
 
@@ -36,6 +38,8 @@ pub(super) struct Link {
     sender: SendRequest<RequestBody>,
     /// `None` once it has ended. Boxed, because links move in and out of pools and bodies.
     connection: Option<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>,
+    /// The connection, after a switch to another protocol: hyper has let go of it then.
+    switched: Option<Box<UpstreamSocket>>,
     seen: Arc<Seen>,
     metrics: Arc<UpstreamMetrics>,
 }
@@ -51,6 +55,8 @@ struct Seen {
     refused: AtomicBool,
     /// The server sent a TLS alert, or what is no TLS.
     tls_failed: AtomicBool,
+    /// The request asks for another protocol.
+    switch_asked: AtomicBool,
 }
 
 impl Link {
@@ -67,6 +73,7 @@ impl Link {
             budget: AtomicUsize::new(HEAD_BUDGET),
             refused: AtomicBool::new(false),
             tls_failed: AtomicBool::new(false),
+            switch_asked: AtomicBool::new(false),
         });
         let stream = UpstreamStream {
             transport,
@@ -80,6 +87,7 @@ impl Link {
         Ok(Self {
             sender,
             connection: Some(Box::new(connection)),
+            switched: None,
             seen,
             metrics,
         })
@@ -92,6 +100,8 @@ impl Link {
     ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
         self.seen.answered.store(false, Ordering::Relaxed);
         self.seen.budget.store(HEAD_BUDGET, Ordering::Relaxed);
+        let asked = request.headers().contains_key(UPGRADE);
+        self.seen.switch_asked.store(asked, Ordering::Relaxed);
         self.sender.try_send_request(request)
     }
 
@@ -104,13 +114,32 @@ impl Link {
             Poll::Pending => Poll::Pending,
             Poll::Ready(ended) => {
                 if let Err(error) = ended {
+                    self.seen.switch_asked.store(false, Ordering::Relaxed);
                     tracing::debug!(%error, "upstream connection ended");
                 }
                 // Dropping it answers whoever still waits for a response or a body.
-                self.connection = None;
+                if let Some(connection) = self.connection.take()
+                    && self.seen.switch_asked.load(Ordering::Relaxed)
+                {
+                    let parts = connection.into_parts();
+                    let transport = parts.io.into_inner().transport;
+                    let metrics = self.metrics.clone();
+                    let socket = UpstreamSocket::tunnel(transport, parts.read_buf, metrics);
+                    self.switched = Some(Box::new(socket));
+                }
                 Poll::Ready(())
             }
         }
+    }
+
+    /// Whether there is a tunnel to take.
+    pub(super) const fn is_switched(&self) -> bool {
+        self.switched.is_some()
+    }
+
+    /// The connection, after the server has switched and hyper has let go of it.
+    pub(super) fn take_tunnel(&mut self) -> Option<Box<UpstreamSocket>> {
+        self.switched.take()
     }
 
     /// Whether a request can be sent now: both messages of the last exchange are complete, the
@@ -240,7 +269,7 @@ impl AsyncWrite for UpstreamStream {
 }
 
 /// Whether it is rustls that failed, and not the connection below it.
-fn is_tls(error: &io::Error) -> bool {
+pub(super) fn is_tls(error: &io::Error) -> bool {
     error
         .get_ref()
         .is_some_and(|inner| inner.is::<rustls::Error>())

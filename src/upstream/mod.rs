@@ -3,9 +3,11 @@
 //! A request becomes an exchange: a server is chosen, a kept connection taken or a new one made,
 //! and request and response are then driven together inside the caller's own future and, later,
 //! inside the response's body. No task and no channel stands between the two sides, so whoever
-//! drops the future or the body closes the connection at once.
+//! drops the future or the body closes the connection at once. HTTP/2 connections are tasks, shared
+//! by streams.
 
 mod balance;
+mod carrier;
 mod client_tls;
 mod cluster;
 mod connect;
@@ -19,6 +21,9 @@ pub(crate) mod origin;
 mod pool;
 mod request_body;
 mod response_body;
+mod socket;
+mod stream_exchange;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -28,3 +33,4 @@ pub use cluster::Cluster;
 pub use error::{BodyError, ExchangeError, RequestBodyError};
 pub use request_body::{RequestBody, Upload};
 pub use response_body::ResponseBody;
+pub use socket::UpstreamSocket;

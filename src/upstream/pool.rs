@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -66,6 +67,11 @@ impl Pool {
         let place = self.places.clone().acquire_owned();
         // The semaphore is never closed, so an error is only ever the timeout.
         timeout(self.spec.wait, place).await.ok()?.ok().map(Place)
+    }
+
+    /// How long to wait for a place.
+    pub(super) const fn wait(&self) -> Duration {
+        self.spec.wait
     }
 
     /// The connection that was kept last and still lives.

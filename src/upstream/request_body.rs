@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
 
@@ -30,6 +30,7 @@ pub struct RequestBody(Option<Stream>);
 #[derive(Debug)]
 struct Stream {
     incoming: Incoming,
+    version: Version,
     limit: Option<u64>,
     idle: IdleTimer,
     upload: Arc<Upload>,
@@ -86,11 +87,13 @@ impl RequestBody {
         Self(None)
     }
 
-    /// The client's body, of at most `limit` bytes, with at most `idle` of waiting for each KiB of it. `trailers` takes away what may not pass of the trailers. A body
+    /// The client's body, which came by `version`, of at most `limit` bytes, with at most `idle` of
+    /// waiting for each KiB of it. `trailers` takes away what may not pass of the trailers. A body
     /// that is known to be empty becomes [`RequestBody::empty`].
     #[must_use]
     pub fn new(
         incoming: Incoming,
+        version: Version,
         limit: Option<u64>,
         idle: Duration,
         trailers: fn(&mut HeaderMap),
@@ -100,6 +103,7 @@ impl RequestBody {
         }
         Self(Some(Stream {
             incoming,
+            version,
             limit,
             idle: IdleTimer::at_least(idle, LEAST),
             upload: Arc::default(),
@@ -248,6 +252,12 @@ impl Body for RequestBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(%error, "request body broke off");
+                Poll::Ready(Some(Err(upload.fail(RequestBodyError::Broken))))
+            }
+            // To hyper a stream that was reset with NO_ERROR has ended.
+            Poll::Ready(None)
+                if stream.version == Version::HTTP_2 && !stream.incoming.is_end_stream() =>
+            {
                 Poll::Ready(Some(Err(upload.fail(RequestBodyError::Broken))))
             }
             Poll::Ready(None) => {

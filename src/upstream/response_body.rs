@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::carrier::Carrier;
 use super::error::BodyError;
-use super::exchange::Lease;
 use super::idle_timer::IdleTimer;
 use super::request_body::Upload;
+use super::socket::UpstreamSocket;
 use crate::telemetry::UpstreamMetrics;
 
 /// The body of a response. Polling it drives the connection, the rest of the request body
@@ -20,7 +21,7 @@ use crate::telemetry::UpstreamMetrics;
 pub struct ResponseBody {
     incoming: Incoming,
     /// `None` once the exchange has ended: both messages are complete, or one failed.
-    lease: Option<Lease>,
+    carrier: Option<Carrier>,
     /// Whether all of it was handed out.
     complete: bool,
     upload: Option<Arc<Upload>>,
@@ -30,11 +31,11 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// The body that came over `lease`, with at most `idle` between two pieces of it while they
+    /// The body that came over `carrier`, with at most `idle` between two pieces of it while they
     /// are waited for.
     pub(super) fn new(
         incoming: Incoming,
-        lease: Lease,
+        carrier: Carrier,
         upload: Option<Arc<Upload>>,
         idle: Duration,
         metrics: Arc<UpstreamMetrics>,
@@ -42,7 +43,7 @@ impl ResponseBody {
         let complete = incoming.is_end_stream();
         let mut body = Self {
             incoming,
-            lease: Some(lease),
+            carrier: Some(carrier),
             complete,
             upload,
             steps: 0,
@@ -51,21 +52,32 @@ impl ResponseBody {
         };
         // A short response is often whole by now, then others can use the connection already.
         // What hyper read of it lies in `incoming`.
-        let whole = body.lease.as_mut().is_some_and(|l| l.link().is_idle());
-        if whole || body.complete {
+        let (whole, switched) = match &mut body.carrier {
+            Some(carrier) => (carrier.is_idle(), carrier.is_switched()),
+            None => (false, false),
+        };
+        if (whole || body.complete) && !switched {
             body.end();
         }
         body
     }
 
+    /// The connection, where the response has switched protocols (101). There is no body then.
+    pub fn take_tunnel(&mut self) -> Option<Box<UpstreamSocket>> {
+        let tunnel = self.carrier.as_mut()?.take_tunnel()?;
+        // With it goes the place in the pool.
+        self.carrier = None;
+        Some(tunnel)
+    }
+
     fn end(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.end();
+        if let Some(carrier) = self.carrier.take() {
+            carrier.end();
         }
     }
 
     fn fail(&mut self, error: BodyError) -> BodyError {
-        self.lease = None;
+        self.carrier = None;
         // Where the request body failed first, the rest follows from it.
         let error = match self.upload.as_ref().and_then(|upload| upload.error()) {
             Some(cause) => BodyError::RequestBody(cause),
@@ -87,9 +99,8 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(lease) = &mut this.lease {
-            // An end of the connection shows in `incoming`: complete or not.
-            let _ = lease.link().poll(cx);
+        if let Some(carrier) = &mut this.carrier {
+            carrier.poll(cx);
         }
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -102,9 +113,15 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                let error = this.fail(BodyError::Truncated(error));
                 tracing::debug!(%error, "response body broke off");
-                Poll::Ready(Some(Err(error)))
+                Poll::Ready(Some(Err(this.fail(BodyError::Truncated(Some(error))))))
+            }
+            // To hyper a stream that was reset with NO_ERROR has ended.
+            Poll::Ready(None)
+                if matches!(this.carrier, Some(Carrier::Http2(_)))
+                    && !this.incoming.is_end_stream() =>
+            {
+                Poll::Ready(Some(Err(this.fail(BodyError::Truncated(None)))))
             }
             Poll::Ready(None) => {
                 this.complete = true;
@@ -112,18 +129,11 @@ impl Body for ResponseBody {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                // The client's silence is not the server's; its own deadline wakes us.
-                if this
-                    .upload
-                    .as_ref()
-                    .is_some_and(|upload| upload.waits_for_client())
-                {
-                    this.idle.progress(0);
-                    return Poll::Pending;
-                }
-                // A server that takes a long upload piece by piece is not idle.
+                // The client's silence is not the server's, and a server that takes a long upload
+                // piece by piece is not idle. Over HTTP/2 another task moves the upload: then
+                // this is looked at when the time is up.
                 if let Some(upload) = &this.upload
-                    && upload.steps() != this.steps
+                    && (upload.waits_for_client() || upload.steps() != this.steps)
                 {
                     this.steps = upload.steps();
                     this.idle.progress(0);

@@ -11,7 +11,9 @@ use super::error::{BodyError, ExchangeError};
 use super::framing::FramingError;
 use super::origin::{Origin, Served};
 use super::{Cluster, RequestBody, ResponseBody};
-use crate::config::{Pool, ServerAddress, Upstream, UpstreamServer, UpstreamTimeouts};
+use crate::config::{
+    Pool, ServerAddress, Upstream, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
+};
 
 /// Long enough never to be reached, short enough not to hang a broken test for good.
 const LONG: Duration = Duration::from_secs(20);
@@ -28,6 +30,7 @@ fn spec(servers: &[(ServerAddress, u32)]) -> Upstream {
                 weight: *weight,
             })
             .collect(),
+        protocol: UpstreamProtocol::Http1,
         timeouts: UpstreamTimeouts {
             connect: LONG,
             first_byte: LONG,

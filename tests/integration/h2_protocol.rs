@@ -4,6 +4,9 @@
 //! Every case is a connection of its own, and ends with something that is answered where what was
 //! sent before is ignored, so that nothing has to be waited for.
 
+use std::io::Read;
+use std::net::TcpListener;
+
 use crate::support::h2_frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, H2Client, H2End, HEADERS, PADDED,
     PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get,
@@ -844,4 +847,24 @@ fn the_clients_windows_are_kept() {
     client.send(&window_update(1, 0x7fff_ffff - 65_535));
     client.send(&settings(&[(INITIAL_WINDOW, 65_536)]));
     assert_eq!(client.end(), H2End::Connection(FLOW_CONTROL_ERROR));
+}
+
+#[test]
+fn a_body_that_is_reset_without_error_is_not_whole() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let daemon = Daemon::run_alone(&Settings::new(listener.local_addr().unwrap()));
+    let mut client = H2Client::connect(daemon.https(), &[]);
+    client.send(&[post(1, "/"), frame(DATA, 0, 1, b"part")].concat());
+    let (mut upstream, _) = listener.accept().unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"part\r\n") {
+        let mut byte = [0];
+        upstream.read_exact(&mut byte).unwrap();
+        seen.push(byte[0]);
+    }
+    client.send(&frame(RST_STREAM, 0, 1, &[0; 4]));
+    let mut rest = Vec::new();
+    // Closed or reset, without a last chunk.
+    let _ = upstream.read_to_end(&mut rest);
+    assert_eq!(rest, b"");
 }

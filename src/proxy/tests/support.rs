@@ -17,7 +17,7 @@ use crate::config::{
     Admin, Budget, Config, FieldEdits, Forwarding, Limits, ListenAddress, Listener, ListenerMode,
     Location, Log, LogFormat, LogLevel, LogTarget, PathPattern, PeerSet, Pool, RequestRules, Route,
     RouteAction, RouteId, Runtime, ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId,
-    UpstreamServer, UpstreamTimeouts,
+    UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
 };
 use crate::proxy::{ConnectionInfo, ProxyService};
 use crate::report::{ConnectionId, Peer};
@@ -66,6 +66,7 @@ pub(super) fn config(address: ServerAddress) -> Config {
         upstreams: vec![Upstream {
             name: "origin".into(),
             servers: vec![UpstreamServer { address, weight: 1 }],
+            protocol: UpstreamProtocol::Http1,
             timeouts: UpstreamTimeouts {
                 connect: LONG,
                 first_byte: LONG,
@@ -84,6 +85,7 @@ pub(super) fn config(address: ServerAddress) -> Config {
             request_body_idle: LONG,
             response_idle: LONG,
             keep_alive: LONG,
+            tunnel_idle: LONG,
             connection_max_age: LONG,
         },
         limits: Limits {

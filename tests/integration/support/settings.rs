@@ -13,6 +13,8 @@ pub(crate) struct Settings {
     pub(crate) policy: String,
     /// Fields of the origin's `timeouts`.
     pub(crate) upstream_timeouts: String,
+    /// More lines of `[upstreams.origin]`.
+    pub(crate) upstream: String,
     /// `drain_delay`
     pub(crate) drain_delay: String,
     /// `drain_timeout`
@@ -32,6 +34,7 @@ impl Settings {
             origin,
             policy: String::new(),
             upstream_timeouts: r#"first_byte = "20s""#.to_owned(),
+            upstream: String::new(),
             drain_delay: "10ms".to_owned(),
             drain_timeout: "10s".to_owned(),
             log_level: "info".to_owned(),
@@ -43,6 +46,12 @@ impl Settings {
     /// With these lines in `[tls.default]`.
     pub(crate) fn policy(mut self, lines: &str) -> Self {
         self.policy = lines.to_owned();
+        self
+    }
+
+    /// With these lines for the origin.
+    pub(crate) fn upstream(mut self, lines: &str) -> Self {
+        self.upstream = lines.to_owned();
         self
     }
 
@@ -65,6 +74,7 @@ impl Settings {
             origin,
             policy,
             upstream_timeouts,
+            upstream,
             drain_delay,
             drain_timeout,
             log_level,
@@ -105,6 +115,7 @@ upstream = "origin"
 [upstreams.origin]
 servers = [{{ address = "{origin}" }}]
 timeouts = {{ {upstream_timeouts} }}
+{upstream}
 
 [shutdown]
 drain_delay = "{drain_delay}"

@@ -1,0 +1,93 @@
+//! What one exchange runs on: a connection of HTTP/1.1, or a stream of HTTP/2.
+
+use std::task::Context;
+use std::time::Duration;
+
+use http::uri::Scheme;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::exchange::{Lease, Origin, SendFailure};
+use super::request_body::RequestBody;
+use super::socket::UpstreamSocket;
+use super::streams::StreamLease;
+
+/// What one exchange runs on. Dropping it closes the connection, or resets the stream.
+#[derive(Debug)]
+pub(super) enum Carrier {
+    Http1(Lease),
+    Http2(StreamLease),
+}
+
+impl Carrier {
+    /// Where the connection is from.
+    pub(super) const fn origin(&self) -> Origin {
+        match self {
+            Self::Http1(lease) => lease.origin(),
+            Self::Http2(stream) => stream.origin(),
+        }
+    }
+
+    /// See [`Lease::send`] and [`StreamLease::send`].
+    ///
+    /// # Errors
+    /// See [`SendFailure`].
+    pub(super) async fn send(
+        self,
+        request: Request<RequestBody>,
+        server: &str,
+        scheme: Scheme,
+        first_byte: Duration,
+    ) -> Result<(Response<Incoming>, Self), SendFailure> {
+        match self {
+            Self::Http1(lease) => {
+                let (response, lease) = lease.send(request, first_byte).await?;
+                Ok((response, Self::Http1(lease)))
+            }
+            Self::Http2(stream) => {
+                let sent = stream.send(request, server, scheme, first_byte);
+                let (response, stream) = sent.await?;
+                Ok((response, Self::Http2(stream)))
+            }
+        }
+    }
+
+    /// Moves what only moves while it is polled.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+        if let Self::Http1(lease) = self {
+            // An end of the connection shows in the body: complete or not.
+            let _ = lease.link().poll(cx);
+        }
+    }
+
+    /// Whether another exchange could begin on it.
+    pub(super) fn is_idle(&mut self) -> bool {
+        match self {
+            Self::Http1(lease) => lease.link().is_idle(),
+            Self::Http2(_) => false,
+        }
+    }
+
+    /// Whether there is a tunnel to take.
+    pub(super) fn is_switched(&mut self) -> bool {
+        match self {
+            Self::Http1(lease) => lease.link().is_switched(),
+            Self::Http2(_) => false,
+        }
+    }
+
+    /// The connection, where the server has switched protocols.
+    pub(super) fn take_tunnel(&mut self) -> Option<Box<UpstreamSocket>> {
+        match self {
+            Self::Http1(lease) => lease.link().take_tunnel(),
+            Self::Http2(_) => None,
+        }
+    }
+
+    /// Ends the exchange in order.
+    pub(super) fn end(self) {
+        if let Self::Http1(lease) = self {
+            lease.end();
+        }
+    }
+}

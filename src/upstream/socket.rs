@@ -1,0 +1,126 @@
+//! A connection to an upstream server that is counted for as long as it is open, whoever has it.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use super::pool::Place;
+use super::transport::Transport;
+use crate::telemetry::UpstreamMetrics;
+
+/// A connection to an upstream server: below HTTP/2, or what is left after a switch to another
+/// protocol (RFC 9110 section 7.8). Dropping it closes it.
+#[derive(Debug)]
+pub struct UpstreamSocket {
+    transport: Transport,
+    /// What came with the head of the response.
+    early: Bytes,
+    /// Its place in the pool; a tunnel has none.
+    #[expect(dead_code, reason = "held for its drop")]
+    place: Option<Place>,
+    /// Told at each read, when all that was read before has been worked on.
+    watcher: Option<Weak<Notify>>,
+    metrics: Arc<UpstreamMetrics>,
+}
+
+impl UpstreamSocket {
+    /// A tunnel. What the server has sent already, `early`, is read first.
+    pub(super) fn tunnel(
+        transport: Transport,
+        early: Bytes,
+        metrics: Arc<UpstreamMetrics>,
+    ) -> Self {
+        metrics.connection_opened();
+        Self {
+            transport,
+            early,
+            place: None,
+            watcher: None,
+            metrics,
+        }
+    }
+
+    /// A connection that holds `place` while it is open.
+    pub(super) fn with_place(
+        transport: Transport,
+        place: Place,
+        metrics: Arc<UpstreamMetrics>,
+    ) -> Self {
+        metrics.connection_opened();
+        Self {
+            transport,
+            early: Bytes::new(),
+            place: Some(place),
+            watcher: None,
+            metrics,
+        }
+    }
+
+    /// Tells `watcher`, for as long as it is there, each time before it reads.
+    pub(super) fn watch(&mut self, watcher: &Arc<Notify>) {
+        self.watcher = Some(Arc::downgrade(watcher));
+    }
+}
+
+impl Drop for UpstreamSocket {
+    fn drop(&mut self) {
+        self.metrics.connection_closed();
+    }
+}
+
+impl AsyncRead for UpstreamSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(watcher) = &self.watcher {
+            match watcher.upgrade() {
+                Some(watcher) => watcher.notify_one(),
+                None => self.watcher = None,
+            }
+        }
+        if self.early.is_empty() {
+            return Pin::new(&mut self.transport).poll_read(cx, buffer);
+        }
+        let count = self.early.len().min(buffer.remaining());
+        buffer.put_slice(&self.early[..count]);
+        self.early.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for UpstreamSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,272 @@
+//! HTTP/2 connections to one server, shared by streams.
+//!
+//! Unlike the connections of HTTP/1.1 these are tasks: each serves many exchanges, and has to be
+//! driven while none of them asks. A request takes a stream of the first connection that has one
+//! left, so what load no longer needs is closed after `pool.idle_timeout`. Connections are made
+//! one after the other, and hold a place in the pool while they are open. The first request waits
+//! for the server's settings: without them those that follow could be more than it lets in.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::client::conn::http2::{Builder, Connection, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tokio::time::{Instant, sleep_until};
+
+use super::exchange::Origin;
+use super::request_body::RequestBody;
+use super::socket::UpstreamSocket;
+
+/// Streams that a connection carries at most, where the server lets it: as many as common servers
+/// let.
+const MOST_STREAMS: usize = 100;
+/// What a server may send on a stream before the client has taken it: 10 Mbit/s at 100 ms.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// As much for each stream, so that clients that take nothing never take the window from others.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
+/// The least that the protocol permits, and its default (RFC 9113 section 6.5.2).
+const FRAME_SIZE: u32 = 16 * 1024;
+/// The fields of a response, as HTTP/2 counts them.
+const HEADER_LIST: u32 = 64 * 1024;
+/// What a request's body may hold in hyper before it waits for the server.
+const SEND_BUFFER: usize = 64 * 1024;
+/// A server that sends nothing while streams are open is asked for a sign of life. Servers of gRPC
+/// take pings that come more often than every 5 min for abuse.
+const PING_INTERVAL: Duration = Duration::from_secs(5 * 60 + 10);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The HTTP/2 connections of one server.
+#[derive(Debug)]
+pub(super) struct StreamPool {
+    idle_timeout: Duration,
+    connections: Mutex<Vec<Shared>>,
+    /// A stream or a connection has ended.
+    freed: Notify,
+    /// One connection is made at a time: most who wait then find a stream on it.
+    pub(super) making: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sender: SendRequest<RequestBody>,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    base: Instant,
+    /// Streams that the server lets us open.
+    most: AtomicUsize,
+    open: AtomicUsize,
+    /// When the last stream ended, in nanoseconds from `base`.
+    idle_since: AtomicU64,
+}
+
+/// The right to one stream, which ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct StreamLease {
+    sender: SendRequest<RequestBody>,
+    state: Arc<State>,
+    pool: Arc<StreamPool>,
+    origin: Origin,
+}
+
+impl StreamPool {
+    pub(super) fn new(idle_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            idle_timeout,
+            connections: Mutex::default(),
+            freed: Notify::new(),
+            making: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// A stream of a connection that is open.
+    pub(super) fn take(self: &Arc<Self>) -> Option<StreamLease> {
+        let connections = self.lock();
+        let shared = connections.iter().find(|shared| {
+            let most = shared.state.most.load(Ordering::Relaxed).min(MOST_STREAMS);
+            !shared.sender.is_closed() && shared.state.open.load(Ordering::Relaxed) < most
+        })?;
+        Some(self.lease(shared, Origin::Kept))
+    }
+
+    /// Speaks HTTP/2 on `socket`, and takes the first stream once the server has said how many
+    /// there may be.
+    ///
+    /// # Errors
+    /// The server broke off or does not speak HTTP/2; hyper has an error for most of that.
+    pub(super) async fn add(
+        self: &Arc<Self>,
+        mut socket: UpstreamSocket,
+    ) -> Result<StreamLease, Option<hyper::Error>> {
+        let read = Arc::new(Notify::new());
+        socket.watch(&read);
+        let (sender, mut connection) = Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_max_send_streams(0)
+            .max_frame_size(FRAME_SIZE)
+            .max_header_list_size(HEADER_LIST)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .handshake(TokioIo::new(socket))
+            .await
+            .map_err(Some)?;
+        while connection.current_max_send_streams() == 0 {
+            let mut read = pin!(read.notified());
+            poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(Err(ended.err())),
+                Poll::Pending => read.as_mut().poll(cx).map(Ok),
+            })
+            .await?;
+        }
+        let shared = Shared {
+            sender,
+            state: Arc::new(State {
+                base: Instant::now(),
+                most: AtomicUsize::new(connection.current_max_send_streams()),
+                open: AtomicUsize::new(0),
+                idle_since: AtomicU64::new(0),
+            }),
+        };
+        let lease = self.lease(&shared, Origin::New);
+        let (pool, state) = (Arc::downgrade(self), shared.state.clone());
+        self.lock().push(shared);
+        let idle_timeout = self.idle_timeout;
+        tokio::spawn(async move {
+            drive(connection, &state, &pool, idle_timeout).await;
+            if let Some(pool) = pool.upgrade() {
+                pool.remove(&state);
+                pool.freed.notify_waiters();
+            }
+        });
+        // Others may have waited for it.
+        self.freed.notify_waiters();
+        Ok(lease)
+    }
+
+    /// Ready when a stream or a connection has ended since this was called, or some time before.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
+    }
+
+    fn lease(self: &Arc<Self>, shared: &Shared, origin: Origin) -> StreamLease {
+        shared.state.open.fetch_add(1, Ordering::Relaxed);
+        StreamLease {
+            sender: shared.sender.clone(),
+            state: shared.state.clone(),
+            pool: self.clone(),
+            origin,
+        }
+    }
+
+    /// Lets go of a connection that has no stream, so that it ends.
+    fn retire(&self, state: &Arc<State>) {
+        // Streams are opened under the lock.
+        let mut connections = self.lock();
+        if state.open.load(Ordering::Relaxed) == 0 {
+            connections.retain(|shared| !Arc::ptr_eq(&shared.state, state));
+        }
+    }
+
+    fn remove(&self, state: &Arc<State>) {
+        let mut connections = self.lock();
+        connections.retain(|shared| !Arc::ptr_eq(&shared.state, state));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Shared>> {
+        // Nothing panics while it is held; if something did, the list is still whole.
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn now(&self) -> u64 {
+        u64::try_from(self.base.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// When the connection will have been idle for `timeout`, if nobody uses it until then.
+    fn idle_at(&self, timeout: Duration) -> Instant {
+        let since = Duration::from_nanos(self.idle_since.load(Ordering::Relaxed));
+        let idle = match self.open.load(Ordering::Relaxed) {
+            0 => self.base + since,
+            _ => Instant::now(),
+        };
+        idle + timeout
+    }
+}
+
+impl StreamLease {
+    /// Where the connection is from.
+    pub(super) const fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// What sends requests on it.
+    pub(super) const fn sender(&mut self) -> &mut SendRequest<RequestBody> {
+        &mut self.sender
+    }
+
+    /// The connection is not to be trusted with more requests: it ends with the streams that are
+    /// open.
+    pub(super) fn forsake(&self) {
+        self.pool.remove(&self.state);
+    }
+}
+
+impl Drop for StreamLease {
+    fn drop(&mut self) {
+        self.state
+            .idle_since
+            .store(self.state.now(), Ordering::Relaxed);
+        self.state.open.fetch_sub(1, Ordering::Relaxed);
+        self.pool.freed.notify_one();
+    }
+}
+
+/// Polls `connection` to its end, which the server brings, or `idle_timeout` without a stream.
+/// Streams that are open when the server says GOAWAY go on without it.
+async fn drive(
+    mut connection: Connection<TokioIo<UpstreamSocket>, RequestBody, TokioExecutor>,
+    state: &Arc<State>,
+    pool: &Weak<StreamPool>,
+    idle_timeout: Duration,
+) {
+    let mut idle = pin!(sleep_until(state.idle_at(idle_timeout)));
+    poll_fn(|cx| {
+        let polled = Pin::new(&mut connection).poll(cx);
+        let most = connection.current_max_send_streams();
+        state.most.store(most, Ordering::Relaxed);
+        if let Poll::Ready(ended) = polled {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+            return Poll::Ready(());
+        }
+        while idle.as_mut().poll(cx).is_ready() {
+            let at = state.idle_at(idle_timeout);
+            if at > Instant::now() {
+                idle.as_mut().reset(at);
+            } else {
+                // hyper closes it in order once nobody can send on it.
+                if let Some(pool) = pool.upgrade() {
+                    pool.retire(state);
+                }
+                idle.as_mut().reset(Instant::now() + idle_timeout);
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+}
