@@ -219,7 +219,7 @@ impl Snapshot {
     }
 
     /// Tells what this generation holds to the gauges that describe the one that serves, and
-    /// what is wrong with it to the log.
+    /// what is wrong with it to the log. Begins what upstreams do by themselves: checks, names.
     pub fn announce(&self, metrics: &Metrics) {
         for warning in &self.warnings.items {
             let place = warning
@@ -232,6 +232,9 @@ impl Snapshot {
         metrics.retain_certificates(|name| names.iter().any(|(own, _)| **own == *name));
         for (name, not_after) in names {
             metrics.certificate_not_after(name, *not_after);
+        }
+        for cluster in &self.clusters {
+            cluster.activate();
         }
         self.upkeep(metrics);
         metrics.configure(&self.config.metrics);

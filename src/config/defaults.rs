@@ -6,10 +6,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use http::Method;
+
 use super::model::{
-    AccessFormat, Alpn, Budget, ClientIp, FalseStartMode, HandshakeEvents, HandshakeLog, Limits,
-    Log, LogFormat, LogLevel, LogTarget, Metrics, PerSni, Pool, SniAction, Timeouts,
-    UpstreamTimeouts,
+    AccessFormat, Alpn, Balance, Budget, ClientIp, Eject, FalseStartMode, HandshakeEvents,
+    HandshakeLog, Limits, Log, LogFormat, LogLevel, LogTarget, Metrics, PerSni, Pool, SniAction,
+    Timeouts, UpstreamTimeouts,
 };
 use super::names::Preset;
 
@@ -78,7 +80,38 @@ pub const POOL: Pool = Pool {
     max_idle: 64,
     idle_timeout: Duration::from_secs(4),
     wait: Duration::from_secs(1),
+    max_waiting: 1024,
 };
+
+/// `upstreams.NAME.balance`
+pub const BALANCE: Balance = Balance::RoundRobin;
+
+/// `upstreams.NAME.retries.attempts`
+pub const RETRY_ATTEMPTS: u32 = 1;
+
+/// `upstreams.NAME.retries.methods`
+pub const RETRY_METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
+
+/// `upstreams.NAME.eject`
+pub const EJECT: Eject = Eject {
+    failures: 5,
+    period: Duration::from_secs(10),
+};
+
+/// `upstreams.NAME.health.interval`
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// `upstreams.NAME.health.timeout`
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// `upstreams.NAME.health.healthy_after`
+pub const HEALTHY_AFTER: u32 = 2;
+
+/// `upstreams.NAME.health.unhealthy_after`
+pub const UNHEALTHY_AFTER: u32 = 3;
+
+/// `upstreams.NAME.resolve_interval`
+pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// `timeouts`
 pub const TIMEOUTS: Timeouts = Timeouts {
@@ -182,6 +215,20 @@ pub(super) const WEIGHT_RANGE: RangeInclusive<u64> = 1..=1000;
 /// Bounds of `limits.connections`, `connections_per_ip` and `handshakes`, and of
 /// `upstreams.NAME.pool.max_connections`.
 pub(super) const CONNECTIONS_RANGE: RangeInclusive<u64> = 1..=1_000_000;
+
+/// Bounds of `upstreams.NAME.pool.max_waiting`; 0 lets none wait.
+pub(super) const MAX_WAITING_RANGE: RangeInclusive<u64> = 0..=1_000_000;
+
+/// Bounds of `upstreams.NAME.retries.attempts`.
+pub(super) const RETRY_ATTEMPTS_RANGE: RangeInclusive<u64> = 0..=10;
+
+/// Bounds of `upstreams.NAME.eject.failures`, and of `healthy_after` and `unhealthy_after` of
+/// `health`.
+pub(super) const IN_A_ROW_RANGE: RangeInclusive<u64> = 1..=1000;
+
+/// Bounds of `upstreams.NAME.eject.for`: 16 times as long must not overflow.
+pub(super) const EJECT_RANGE: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 
 /// Bounds of `upstreams.NAME.pool.max_idle`; 0 keeps no connection.
 pub(super) const MAX_IDLE_RANGE: RangeInclusive<u64> = 0..=1_000_000;

@@ -30,6 +30,7 @@ mod references;
 mod resumption;
 mod routes;
 mod table;
+mod upstream_faults;
 mod upstream_tls;
 mod upstreams;
 mod validate;

@@ -93,6 +93,19 @@ fn the_full_file_shows_the_defaults() {
     assert_eq!(full.listeners[0].backlog, minimal.listeners[0].backlog);
     assert_eq!(full.upstreams[0].timeouts, minimal.upstreams[0].timeouts);
     assert_eq!(full.upstreams[0].pool, minimal.upstreams[0].pool);
+    assert_eq!(full.upstreams[0].balance, minimal.upstreams[0].balance);
+    assert_eq!(full.upstreams[0].retries, minimal.upstreams[0].retries);
+    assert_eq!(full.upstreams[0].eject, minimal.upstreams[0].eject);
+    assert_eq!(
+        full.upstreams[0].resolve_interval,
+        minimal.upstreams[0].resolve_interval
+    );
+    let health = full.upstreams[0].health.as_ref().unwrap();
+    assert_eq!(health.interval, defaults::HEALTH_INTERVAL);
+    assert_eq!(health.timeout, defaults::HEALTH_TIMEOUT);
+    assert_eq!(health.healthy_after, defaults::HEALTHY_AFTER);
+    assert_eq!(health.unhealthy_after, defaults::UNHEALTHY_AFTER);
+    assert_eq!(minimal.upstreams[0].health, None);
     let web = Policy {
         name: defaults::POLICY.into(),
         ..full.policies[1].clone()
@@ -114,7 +127,7 @@ fn known_keys() -> Vec<String> {
         [[routes]]\npath = \"/a\"\nredirect = {{ to = \"https\", zz = 1 }}
         [[routes]]\npath = \"/b\"\nrespond = {{ status = 200, zz = 1 }}
         [upstreams.a]\nservers = [{{ address = \"a:1\", zz = 1 }}]\nzz = 1
-        timeouts.zz = 1\npool.zz = 1
+        timeouts.zz = 1\npool.zz = 1\nretries.zz = 1\neject.zz = 1\nhealth = {{ path = \"/\", zz = 1 }}
         [timeouts]\nzz = 1
         [limits]\nzz = 1
         [forwarding]\nzz = 1
@@ -123,7 +136,7 @@ fn known_keys() -> Vec<String> {
         [admin]\nzz = 1"
     );
     let faults = faults(&text);
-    assert_eq!(faults.len(), 26, "{faults}");
+    assert_eq!(faults.len(), 29, "{faults}");
     let help = |item: &Diagnostic| item.help.clone().unwrap();
     let helps: Vec<_> = faults.items.iter().map(help).collect();
     let keys = helps.iter().flat_map(|help| {
@@ -691,6 +704,66 @@ fn faults_of_client_certificates_are_located() {
 }
 
 #[test]
+fn what_is_done_about_servers_that_fail_is_read() {
+    let upstream = |lines: &str| {
+        let text = format!("[upstreams.a]\nservers = [{{ address = \"a:1\" }}]\n{lines}");
+        with(&text).upstreams[0].clone()
+    };
+    let given = upstream(
+        "balance = \"hash:client-ip\"\nretries = { attempts = 3, methods = [\"PUT\", \"GET\"] }
+         eject = false\nhealth = { path = \"/up?x\", timeout = \"2s\" }\nresolve_interval = \"1s\"",
+    );
+    assert_eq!(given.balance, Balance::HashClientIp);
+    assert_eq!(given.retries.attempts, 3);
+    assert_eq!(
+        given.retries.methods,
+        [http::Method::GET, http::Method::PUT]
+    );
+    assert_eq!(given.eject, None);
+    let health = given.health.unwrap();
+    assert_eq!(&*health.path, "/up?x");
+    assert_eq!(health.timeout, Duration::from_secs(2));
+    assert_eq!(health.interval, defaults::HEALTH_INTERVAL);
+    assert_eq!(given.resolve_interval, Duration::from_secs(1));
+    let eject = upstream("eject = { for = \"1m\" }").eject.unwrap();
+    assert_eq!((eject.failures, eject.period.as_secs()), (5, 60));
+    assert_eq!(upstream("eject = true").eject, Some(defaults::EJECT));
+
+    for (line, message) in [
+        (
+            "retries.methods = [\"POST\"]",
+            "3:20 `POST` is not sent twice | the idempotent methods: `GET`, `HEAD`, `OPTIONS`, \
+             `PUT`, `DELETE`, `TRACE`",
+        ),
+        (
+            "retries.methods = [\"get\"]",
+            "3:20 `get` is not sent twice | write \"GET\"",
+        ),
+        (
+            "retries.attempts = 11",
+            "3:20 expected an integer from 0 to 10, found 11",
+        ),
+        ("eject = 3", "3:9 expected a table or false, found integer"),
+        (
+            "health = { interval = \"1s\" }",
+            "3:10 missing key `path` in [upstreams.a.health] | add path = \"/healthz\"",
+        ),
+        (
+            "health = { path = \"healthz\" }",
+            "3:19 expected a path such as \"/healthz\", found `healthz`",
+        ),
+        (
+            "balance = \"random\"",
+            "3:11 `random` is not possible here | did you mean `random-two`? (possible: \
+             `round-robin`, `least-connections`, `random-two`, `hash:client-ip`)",
+        ),
+    ] {
+        let text = format!("[upstreams.a]\nservers = [{{ address = \"a:1\" }}]\n{line}");
+        assert_eq!(one(&text), message, "{line}");
+    }
+}
+
+#[test]
 fn tls_towards_upstreams_is_read() {
     let tls = |line: &str| {
         let servers = "servers = [{ address = \"a.example:1\" }]";
@@ -830,10 +903,6 @@ fn a_token_opens_the_admin_address_to_others() {
 #[test]
 fn planned_keys_are_named_as_such() {
     for (text, message) in [
-        (
-            "[upstreams.a]\nservers = [{ address = \"a:1\" }]\nbalance = \"random-two\"",
-            "3:11 `random-two` is not supported yet | possible: `round-robin`",
-        ),
         (
             "[[routes]]\nhost = \"a.example\"\nupstream = \"unix:/run/a\"",
             "3:12 an upstream of the form `unix:…` is not supported yet",

@@ -6,16 +6,15 @@ use super::addresses::{self, InlineUpstream};
 use super::defaults::{self, DEADLINE};
 use super::diagnostic::Diagnostic;
 use super::model::{
-    Pool, Upstream, UpstreamId, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
+    Balance, Pool, Retries, Upstream, UpstreamId, UpstreamProtocol, UpstreamServer,
+    UpstreamTimeouts,
 };
 use super::references::References;
 use super::table::{Named, Table};
+use super::upstream_faults::{eject, health, retries};
 use super::upstream_tls::{UpstreamTls, upstream_tls};
 use super::value::{Text, Value};
 use super::wording::quoted;
-
-/// Keys of upstreams that are planned.
-const LATER: &[&str] = &["retries", "eject", "health"];
 
 /// What servers are spoken to in.
 const PROTOCOLS: &[(&str, UpstreamProtocol)] = &[
@@ -24,8 +23,13 @@ const PROTOCOLS: &[(&str, UpstreamProtocol)] = &[
     ("auto", UpstreamProtocol::Auto),
 ];
 
-/// Balancing that is planned.
-const LATER_BALANCE: &[&str] = &["least-connections", "random-two", "hash:client-ip"];
+/// How servers are chosen.
+const BALANCE: &[(&str, Balance)] = &[
+    ("round-robin", Balance::RoundRobin),
+    ("least-connections", Balance::LeastConnections),
+    ("random-two", Balance::RandomTwo),
+    ("hash:client-ip", Balance::HashClientIp),
+];
 
 /// The upstreams read so far.
 pub(super) struct Upstreams {
@@ -72,18 +76,38 @@ impl Upstreams {
         }
         let id = UpstreamId(self.list.len());
         self.inline.insert(inline.clone(), id);
+        let server = UpstreamServer {
+            address: inline.address,
+            weight: defaults::WEIGHT,
+        };
         self.list.push(Upstream {
-            name: text.text.into(),
-            servers: vec![UpstreamServer {
-                address: inline.address,
-                weight: defaults::WEIGHT,
-            }],
-            protocol: UpstreamProtocol::Http1,
-            timeouts: defaults::UPSTREAM_TIMEOUTS,
-            pool: defaults::POOL,
             tls: inline.tls.then(|| UpstreamTls::at(text.value.location)),
+            ..Upstream::of(text.text, vec![server])
         });
         Some(id)
+    }
+}
+
+impl Upstream {
+    /// The upstream called `name`, of these servers, with all defaults.
+    #[must_use]
+    pub fn of(name: &str, servers: Vec<UpstreamServer>) -> Self {
+        Self {
+            name: name.into(),
+            servers,
+            protocol: UpstreamProtocol::Http1,
+            balance: defaults::BALANCE,
+            timeouts: defaults::UPSTREAM_TIMEOUTS,
+            pool: defaults::POOL,
+            retries: Retries {
+                attempts: defaults::RETRY_ATTEMPTS,
+                methods: defaults::RETRY_METHODS.to_vec(),
+            },
+            eject: Some(defaults::EJECT),
+            health: None,
+            resolve_interval: defaults::RESOLVE_INTERVAL,
+            tls: None,
+        }
     }
 }
 
@@ -96,8 +120,7 @@ fn upstream(name: &str, mut table: Table<'_>) -> Upstream {
     let protocol = chosen
         .and_then(|value| value.choice(PROTOCOLS, &[]))
         .unwrap_or(UpstreamProtocol::Http1);
-    // One value for now; named so that a file can say what it relies on.
-    table.choice("balance", (), &[("round-robin", ())], LATER_BALANCE);
+    let balance = table.choice("balance", defaults::BALANCE, BALANCE, &[]);
 
     let timeouts = timeouts(table.table("timeouts"), &defaults::UPSTREAM_TIMEOUTS);
 
@@ -112,8 +135,18 @@ fn upstream(name: &str, mut table: Table<'_>) -> Upstream {
         max_idle: given.integer("max_idle", default.max_idle, &defaults::MAX_IDLE_RANGE),
         idle_timeout: given.duration("idle_timeout", default.idle_timeout, &DEADLINE),
         wait: given.duration("wait", default.wait, &DEADLINE),
+        max_waiting: given.integer(
+            "max_waiting",
+            default.max_waiting,
+            &defaults::MAX_WAITING_RANGE,
+        ),
     };
     given.finish();
+    let retries = retries(&mut table);
+    let eject = eject(&mut table);
+    let health = health(&mut table);
+    let resolve_interval =
+        table.duration("resolve_interval", defaults::RESOLVE_INTERVAL, &DEADLINE);
 
     let tls = upstream_tls(&mut table);
     if let (UpstreamProtocol::Auto, None, Some(value)) = (protocol, &tls, chosen) {
@@ -122,14 +155,18 @@ fn upstream(name: &str, mut table: Table<'_>) -> Upstream {
                 .help("write \"http1\" or \"http2\", or set `tls`"),
         );
     }
-    table.later(LATER);
     table.finish();
     Upstream {
         name: name.into(),
         servers,
         protocol,
+        balance,
         timeouts,
         pool,
+        retries,
+        eject,
+        health,
+        resolve_interval,
         tls,
     }
 }

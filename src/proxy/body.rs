@@ -23,6 +23,10 @@ pub struct ProxyBody {
     record: Option<RequestRecord>,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are an upstream's, and a box would be an allocation a request"
+)]
 #[derive(Debug)]
 enum Source {
     Text(Bytes),

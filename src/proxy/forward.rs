@@ -18,10 +18,15 @@ use super::service::Shared;
 use super::trailers;
 use super::upgrade::Upgrade;
 use crate::config::RouteAction;
+use crate::report::Peer;
 use crate::snapshot::Snapshot;
 use crate::upstream::{RequestBody, RequestBodyError, ResponseBody};
 
 /// What becomes of a request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are an upstream's, and a box would be an allocation a request"
+)]
 pub(super) enum Answer {
     /// The upstream's.
     Upstream(Response<ResponseBody>),
@@ -144,10 +149,15 @@ pub(super) async fn forward(
     }
     record.upload = body.upload();
 
+    let client = record.client.or_else(|| match shared.connection.peer {
+        Peer::Tcp(peer) => Some(peer.ip()),
+        Peer::Unix => None,
+    });
     let mut response = snapshot
         .cluster(upstream)
         .exchange(
             Request::from_parts(head, body),
+            client,
             rules.timeouts.as_ref(),
             &mut record.server,
         )

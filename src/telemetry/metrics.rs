@@ -293,7 +293,8 @@ mod tests {
     use std::time::Duration;
 
     use super::super::{
-        AcceptFault, HttpProtocol, UpstreamFailure, sample, scrape, stream::Stream,
+        AcceptFault, CheckResult, HttpProtocol, RetryReason, UpstreamFailure, sample, scrape,
+        stream::Stream,
     };
     use super::*;
     use crate::report::{
@@ -395,7 +396,9 @@ mod tests {
             r#"handfast_upstream_first_byte_seconds_sum{upstream="api"}"#,
             r#"handfast_upstream_connect_seconds_count{upstream="api"}"#,
             r#"handfast_upstream_connections_open{upstream="api"}"#,
-            r#"handfast_upstream_retries_total{upstream="api"}"#,
+            r#"handfast_upstream_retries_total{upstream="api",reason="refused"}"#,
+            r#"handfast_upstream_ejections_total{upstream="api"}"#,
+            r#"handfast_upstream_health_checks_total{upstream="api",result="broken"}"#,
             r#"handfast_upstream_failures_total{upstream="api",reason="upstream_connect"}"#,
             r#"handfast_config_reloads_total{result="failed"}"#,
             r#"handfast_log_events_dropped_total{stream="daemon",reason="output"}"#,
@@ -551,7 +554,10 @@ mod tests {
         upstream.connection_opened();
         upstream.connection_closed();
         upstream.request(true);
-        upstream.retry();
+        upstream.retry(RetryReason::Closed);
+        upstream.ejection();
+        upstream.check(CheckResult::Timeout);
+        upstream.servers(3, 2);
         upstream.first_byte(Duration::from_millis(8));
         upstream.connected(Duration::from_millis(1));
         upstream.failure(UpstreamFailure::Truncated);
@@ -583,7 +589,17 @@ mod tests {
                 r#"upstream_requests_total{upstream="api",reused="true"}"#,
                 1.0,
             ),
-            (r#"upstream_retries_total{upstream="api"}"#, 1.0),
+            (
+                r#"upstream_retries_total{upstream="api",reason="closed"}"#,
+                1.0,
+            ),
+            (r#"upstream_ejections_total{upstream="api"}"#, 1.0),
+            (
+                r#"upstream_health_checks_total{upstream="api",result="timeout"}"#,
+                1.0,
+            ),
+            (r#"upstream_servers{upstream="api"}"#, 3.0),
+            (r#"upstream_healthy{upstream="api"}"#, 2.0),
             (r#"upstream_first_byte_seconds_sum{upstream="api"}"#, 0.008),
             (r#"upstream_connect_seconds_count{upstream="api"}"#, 1.0),
             (

@@ -50,4 +50,4 @@ pub use listener_metrics::{HandshakeTotals, ListenerMetrics};
 pub use metrics::{Metrics, Totals};
 pub use request_metrics::RequestMetrics;
 pub use ring::{HandshakeRing, RingOrder, RingOutcome, RingQuery, RingUsage};
-pub use upstream_metrics::{UpstreamFailure, UpstreamMetrics};
+pub use upstream_metrics::{CheckResult, RetryReason, UpstreamFailure, UpstreamMetrics};

@@ -1,5 +1,6 @@
 //! Metrics of one upstream, and the closed list of ways it can fail.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::exposition::{Exposition, Kind};
@@ -10,16 +11,21 @@ use super::shard::Block;
 #[derive(Debug)]
 pub struct UpstreamMetrics {
     counters: Block,
+    /// Set now and then, by one task.
+    servers: AtomicU64,
+    healthy: AtomicU64,
 }
 
 const CONNECTIONS: usize = 0;
-const RETRIES: usize = 1;
+const EJECTIONS: usize = 1;
 const REQUESTS_NEW: usize = 2;
 const REQUESTS_REUSED: usize = 3;
 const HANDSHAKES_FULL: usize = 4;
 const HANDSHAKES_RESUMED: usize = 5;
 const FAILURES: usize = 6;
-const FIRST_BYTE: usize = FAILURES + UpstreamFailure::ALL.len();
+const RETRIES: usize = FAILURES + UpstreamFailure::ALL.len();
+const CHECKS: usize = RETRIES + RetryReason::ALL.len();
+const FIRST_BYTE: usize = CHECKS + CheckResult::ALL.len();
 const CONNECT: usize = FIRST_BYTE + HTTP.counters();
 const COUNTERS: usize = CONNECT + HTTP.counters();
 
@@ -67,9 +73,25 @@ impl UpstreamMetrics {
         self.counters.lane().decrement(CONNECTIONS);
     }
 
-    /// A request was sent again on another connection.
-    pub fn retry(&self) {
-        self.counters.lane().add(RETRIES, 1);
+    /// A request is tried again.
+    pub fn retry(&self, reason: RetryReason) {
+        self.counters.lane().add(RETRIES + reason as usize, 1);
+    }
+
+    /// A server was taken out because requests to it failed.
+    pub fn ejection(&self) {
+        self.counters.lane().add(EJECTIONS, 1);
+    }
+
+    /// A health check ended.
+    pub fn check(&self, result: CheckResult) {
+        self.counters.lane().add(CHECKS + result as usize, 1);
+    }
+
+    /// So many servers there are, and so many of them get requests.
+    pub fn servers(&self, all: usize, healthy: usize) {
+        self.servers.store(all as u64, Ordering::Relaxed);
+        self.healthy.store(healthy as u64, Ordering::Relaxed);
     }
 
     /// An exchange failed.
@@ -82,6 +104,8 @@ impl Default for UpstreamMetrics {
     fn default() -> Self {
         Self {
             counters: Block::new(COUNTERS),
+            servers: AtomicU64::new(0),
+            healthy: AtomicU64::new(0),
         }
     }
 }
@@ -148,6 +172,75 @@ impl UpstreamFailure {
     }
 }
 
+/// Why a request is tried again: the label of `upstream_retries_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryReason {
+    /// No connection could be made to a server: the next one is asked.
+    Connect,
+    /// The connection closed before anything of the request was written, or before anything of an
+    /// answer came to one that may be sent twice.
+    Closed,
+    /// The server says that it has not acted on the request (RFC 9113 section 8.7).
+    Refused,
+}
+
+impl RetryReason {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::Connect, Self::Closed, Self::Refused];
+
+    /// The name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Closed => "closed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// How a health check ended: the label of `upstream_health_checks_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckResult {
+    /// 2xx or 3xx came.
+    Ok,
+    /// Another status came.
+    Status,
+    /// No connection.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// Not over within `health.timeout`.
+    Timeout,
+    /// The server closed, or what came is no HTTP.
+    Broken,
+}
+
+impl CheckResult {
+    /// Every result.
+    pub const ALL: [Self; 6] = [
+        Self::Ok,
+        Self::Status,
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+        Self::Broken,
+    ];
+
+    /// The name in metrics and the log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Status => "status",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 /// Writes the families of all upstreams.
 pub(super) fn write(out: &mut Exposition, upstreams: &[(&str, &UpstreamMetrics)]) {
     out.family(
@@ -190,13 +283,17 @@ pub(super) fn write(out: &mut Exposition, upstreams: &[(&str, &UpstreamMetrics)]
     out.family(
         "upstream_retries",
         Kind::Counter,
-        "Requests sent again on another connection.",
+        "Requests tried again on another connection or server, by reason.",
         |family| {
             for (name, upstream) in upstreams {
-                family.sample(&[("upstream", name)], upstream.counters.sum(RETRIES));
+                for reason in RetryReason::ALL {
+                    let labels = [("upstream", *name), ("reason", reason.name())];
+                    family.sample(&labels, upstream.counters.sum(RETRIES + reason as usize));
+                }
             }
         },
     );
+    write_servers(out, upstreams);
     out.family(
         "upstream_failures",
         Kind::Counter,
@@ -229,4 +326,50 @@ pub(super) fn write(out: &mut Exposition, upstreams: &[(&str, &UpstreamMetrics)]
             }
         });
     }
+}
+
+/// Writes how the servers of all upstreams are.
+fn write_servers(out: &mut Exposition, upstreams: &[(&str, &UpstreamMetrics)]) {
+    for (base, help, of) in [
+        (
+            "upstream_servers",
+            "Servers of an upstream, each address of a name is one.",
+            (|upstream| &upstream.servers) as fn(&UpstreamMetrics) -> &AtomicU64,
+        ),
+        (
+            "upstream_healthy",
+            "Servers of an upstream that are neither ejected nor unhealthy.",
+            |upstream| &upstream.healthy,
+        ),
+    ] {
+        out.family(base, Kind::Gauge, help, |family| {
+            for (name, upstream) in upstreams {
+                let value = of(upstream).load(Ordering::Relaxed);
+                family.sample(&[("upstream", name)], value);
+            }
+        });
+    }
+    out.family(
+        "upstream_ejections",
+        Kind::Counter,
+        "Servers taken out because requests to them failed in a row.",
+        |family| {
+            for (name, upstream) in upstreams {
+                family.sample(&[("upstream", name)], upstream.counters.sum(EJECTIONS));
+            }
+        },
+    );
+    out.family(
+        "upstream_health_checks",
+        Kind::Counter,
+        "Health checks of an upstream's servers by result.",
+        |family| {
+            for (name, upstream) in upstreams {
+                for result in CheckResult::ALL {
+                    let labels = [("upstream", *name), ("result", result.name())];
+                    family.sample(&labels, upstream.counters.sum(CHECKS + result as usize));
+                }
+            }
+        },
+    );
 }

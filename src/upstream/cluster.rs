@@ -1,51 +1,47 @@
 //! A named group of upstream servers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::UPGRADE;
 use http::uri::Scheme;
-use http::{Method, Request, Response};
+use http::{Request, Response};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::balance::{Candidates, RoundRobin};
 use super::carrier::Carrier;
+use super::client_key::ClientKey;
 use super::client_tls::{ClientTls, Offer, is_http2};
-use super::connect::Connector;
+use super::connect::connect;
 use super::error::ExchangeError;
 use super::exchange::{Lease, Origin, SendFailure};
+use super::keeper;
 use super::link::Link;
-use super::pool::{Place, Pool};
+use super::pool::Place;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
+use super::retry::{Retry, RetryBudget};
+use super::server::{Server, Turn};
+use super::servers::{Choice, Roster, Servers};
 use super::socket::UpstreamSocket;
 use super::stream_exchange;
-use super::streams::StreamPool;
 use super::transport::Transport;
 use crate::config::{Upstream, UpstreamProtocol, UpstreamTimeouts};
-use crate::telemetry::UpstreamMetrics;
+use crate::telemetry::{RetryReason, UpstreamMetrics};
 
 /// A named group of upstream servers with their pools.
 #[derive(Debug)]
 pub struct Cluster {
-    servers: Vec<Server>,
-    balance: RoundRobin,
+    servers: Arc<Servers>,
     /// `None`: plain TCP.
     tls: Option<ClientTls>,
     protocol: UpstreamProtocol,
-    timeouts: UpstreamTimeouts,
+    budget: RetryBudget,
+    /// Whether [`Cluster::activate`] was called.
+    active: AtomicBool,
     metrics: Arc<UpstreamMetrics>,
-}
-
-#[derive(Debug)]
-struct Server {
-    label: Arc<str>,
-    connector: Connector,
-    pool: Arc<Pool>,
-    streams: Arc<StreamPool>,
-    /// It chose HTTP/1.1 the last time it could choose.
-    prefers_http1: AtomicBool,
 }
 
 /// Whether a kept connection will do.
@@ -56,27 +52,39 @@ enum Wanted {
     New,
 }
 
+/// What is to be opened for one request.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    wanted: Wanted,
+    offer: Offer,
+    /// For each connection, ...
+    connect: Duration,
+    /// ... and for all after the first that failed.
+    further: Duration,
+}
+
 impl Cluster {
     /// A cluster with empty pools. `tls` is what `spec.tls` describes, loaded for its servers.
     #[must_use]
     pub fn new(spec: &Upstream, tls: Option<ClientTls>, metrics: Arc<UpstreamMetrics>) -> Self {
         Self {
-            servers: spec
-                .servers
-                .iter()
-                .map(|server| Server {
-                    label: server.address.to_string().into(),
-                    connector: Connector::new(&server.address),
-                    pool: Pool::new(&spec.pool),
-                    streams: StreamPool::new(spec.pool.idle_timeout),
-                    prefers_http1: AtomicBool::new(false),
-                })
-                .collect(),
-            balance: RoundRobin::new(&spec.servers),
+            servers: Arc::new(Servers::new(spec, metrics.clone())),
             tls,
             protocol: spec.protocol,
-            timeouts: spec.timeouts.clone(),
+            budget: RetryBudget::default(),
+            active: AtomicBool::new(false),
             metrics,
+        }
+    }
+
+    /// Begins to resolve names again, to check servers, and to bring back those that were ejected,
+    /// until the cluster is dropped. Does nothing the second time, nor outside of a runtime.
+    pub fn activate(self: &Arc<Self>) {
+        self.servers.tell();
+        if let Ok(runtime) = Handle::try_current()
+            && !self.active.swap(true, Ordering::Relaxed)
+        {
+            keeper::start(self, &self.servers, &runtime);
         }
     }
 
@@ -86,180 +94,249 @@ impl Cluster {
         self.tls.as_ref()
     }
 
-    /// Sends `request` to a server of the cluster and returns the head of its response with the
-    /// body still to come.
+    pub(super) const fn servers(&self) -> &Arc<Servers> {
+        &self.servers
+    }
+
+    /// Sends `request` of `client` to a server of the cluster and returns the head of its response
+    /// with the body still to come.
     ///
     /// The request must be as the server is to see it: HTTP/1.1, target in origin form, one
-    /// `Host`. `timeouts` are the route's, if it has its own. `asked` is set to the server's
-    /// address as soon as one is chosen, and stands also when this future is dropped. Where the
-    /// server speaks HTTP/2 it is translated; one that asks for an upgrade goes over HTTP/1.1
-    /// always.
+    /// `Host`. `timeouts` are those to use in place of the upstream's. `asked` is set to the
+    /// server's address as soon as one is chosen, and stands also when this future is dropped.
+    /// Where the server speaks HTTP/2 it is translated; one that asks for an upgrade goes over
+    /// HTTP/1.1 always.
     ///
-    /// A server that cannot be reached is passed over for the next. A request is sent twice only
-    /// once: any request of which nothing was written to a kept connection; any without a body
-    /// that the server says it has not acted on (HTTP/2); GET, HEAD and OPTIONS without a body
-    /// also when a kept connection ended without a byte of an answer.
+    /// A server that cannot be reached is passed over for the next, for as long as
+    /// `retries.attempts` connections may take. A request is sent again, `retries.attempts` times,
+    /// only: any request of which nothing was written; any without a body that the server says it
+    /// has not acted on (HTTP/2); one of `retries.methods` without a body also when a kept
+    /// connection ended without a byte of an answer.
     ///
     /// # Errors
     /// Why there is no response. Each failure is counted in the upstream's metrics.
     pub async fn exchange(
         &self,
         mut request: Request<RequestBody>,
+        client: Option<IpAddr>,
         timeouts: Option<&UpstreamTimeouts>,
         asked: &mut Option<Arc<str>>,
     ) -> Result<Response<ResponseBody>, ExchangeError> {
-        let timeouts = timeouts.unwrap_or(&self.timeouts);
+        let spec = self.servers.spec();
+        let timeouts = timeouts.unwrap_or(&spec.timeouts);
         let upload = request.body().upload();
-        let offer = match request.headers().contains_key(UPGRADE) {
-            true => Offer::Http1,
-            false => Offer::Configured,
+        let mut opening = Opening {
+            wanted: Wanted::Any,
+            offer: match request.headers().contains_key(UPGRADE) {
+                true => Offer::Http1,
+                false => Offer::Configured,
+            },
+            connect: timeouts.connect,
+            further: timeouts.connect * spec.retries.attempts,
         };
         let scheme = match self.tls {
             Some(_) => Scheme::HTTPS,
             None => Scheme::HTTP,
         };
-        let mut candidates = self.balance.candidates();
-        let mut wanted = Wanted::Any;
+        let roster = self.roster(timeouts.connect, asked).await?;
+        let mut choice = Choice::new(roster.clone(), ClientKey::of(client));
+        let mut retry = Retry::new(&spec.retries, &request);
         loop {
-            let (index, carrier) = match (self.protocol, offer) {
+            let (turn, carrier) = match (self.protocol, opening.offer) {
                 (UpstreamProtocol::Http1, _) | (_, Offer::Http1) => {
-                    self.lease(&mut candidates, wanted, offer, timeouts.connect, asked)
-                        .await?
+                    self.lease(&mut choice, opening, asked).await?
                 }
                 (UpstreamProtocol::Http2 | UpstreamProtocol::Auto, Offer::Configured) => {
-                    self.stream(&mut candidates, wanted, timeouts.connect, asked)
-                        .await?
+                    self.stream(&mut choice, opening, asked).await?
                 }
             };
             let kept = carrier.origin() == Origin::Kept;
-            let copied = match &carrier {
-                Carrier::Http1(_) => kept && is_safe(request.method()),
-                Carrier::Http2(_) => wanted == Wanted::Any,
+            let spare = match &carrier {
+                Carrier::Http1(_) if kept => retry.spare(&request),
+                Carrier::Http1(_) => None,
+                Carrier::Http2(_) => retry.spare_of_any(&request),
             };
-            let spare = (copied && request.body().is_empty()).then(|| copy(&request));
             self.metrics.request(kept);
             let sent = Instant::now();
-            let server = &self.servers[index].label;
+            let server = turn.server();
             let answer = carrier
-                .send(request, server, scheme.clone(), timeouts.first_byte)
+                .send(request, &server.label, scheme.clone(), timeouts.first_byte)
                 .await;
             let failure = match answer {
                 Ok((response, carrier)) => {
-                    self.metrics.first_byte(sent.elapsed());
+                    turn.first_byte(sent.elapsed());
                     let idle = timeouts.idle;
-                    return Ok(response.map(|body| {
-                        ResponseBody::new(body, carrier, upload, idle, self.metrics.clone())
-                    }));
+                    return Ok(
+                        response.map(|body| ResponseBody::new(body, carrier, upload, idle, turn))
+                    );
                 }
                 Err(failure) => failure,
             };
-            let again = wanted == Wanted::Any;
-            request = match (failure, spare) {
-                (SendFailure::Unsent(unsent, _), _) if kept && again => *unsent,
-                (SendFailure::Unanswered(_), Some(spare)) if kept && is_safe(spare.method()) => {
-                    spare
+            let reason;
+            (request, reason) = match (failure, spare) {
+                (SendFailure::Unsent(unsent, _), _) if retry.is_left() && kept => {
+                    choice.again(server);
+                    (*unsent, RetryReason::Closed)
                 }
-                (SendFailure::Refused(_), Some(spare)) => spare,
+                (SendFailure::Unsent(unsent, error), _) if retry.is_left() => {
+                    turn.failed(error);
+                    choice.elsewhere(server);
+                    (*unsent, RetryReason::Closed)
+                }
+                (SendFailure::Unanswered(_), Some(spare)) if kept && retry.may_repeat() => {
+                    choice.again(server);
+                    (spare, RetryReason::Closed)
+                }
+                (SendFailure::Refused(_), Some(spare)) if retry.within(&self.budget, &roster) => {
+                    choice.elsewhere(server);
+                    (spare, RetryReason::Refused)
+                }
                 (
                     SendFailure::Unsent(_, error)
                     | SendFailure::Unanswered(error)
                     | SendFailure::Refused(error)
                     | SendFailure::Final(error),
                     _,
-                ) => return Err(self.failed(error)),
+                ) => return Err(turn.failed(error)),
             };
-            self.metrics.retry();
-            wanted = Wanted::New;
-            candidates = self.balance.candidates_from(index);
+            retry.begin();
+            self.metrics.retry(reason);
+            opening.wanted = Wanted::New;
         }
     }
 
-    /// A connection to the first candidate that has a place and can be reached; where all are
-    /// full, to the first of them that gets a place in time.
-    async fn lease(
+    /// The servers, of which there is one at least.
+    async fn roster(
         &self,
-        candidates: &mut Candidates,
-        wanted: Wanted,
-        offer: Offer,
         connect: Duration,
         asked: &mut Option<Arc<str>>,
-    ) -> Result<(usize, Carrier), ExchangeError> {
-        let mut failure = ExchangeError::PoolFull;
+    ) -> Result<Arc<Roster>, ExchangeError> {
+        let roster = self.servers.roster();
+        if !roster.is_empty() {
+            return Ok(roster);
+        }
+        // All have names, and this is one of the first requests.
+        let named = self.servers.spec().servers.first();
+        *asked = named.map(|server| server.address.to_string().into());
+        let resolved = timeout(connect, self.servers.resolve_first()).await;
+        match resolved.unwrap_or(Err(ExchangeError::ConnectTimeout)) {
+            Ok(()) => Ok(self.servers.roster()),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// A connection to the first server that has a place and can be reached; where all are full,
+    /// to the first of them, if it gets a place in time.
+    async fn lease(
+        &self,
+        choice: &mut Choice,
+        opening: Opening,
+        asked: &mut Option<Arc<str>>,
+    ) -> Result<(Turn, Carrier), ExchangeError> {
         let mut full = None;
-        for index in candidates {
-            let server = &self.servers[index];
-            let Some(place) = server.pool.try_place() else {
-                full = full.or(Some(index));
+        let mut failure: Option<(ExchangeError, Instant)> = None;
+        while let Some(turn) = choice.next(&self.servers) {
+            let Some(place) = turn.server().pool.try_place() else {
+                full.get_or_insert(turn);
                 continue;
             };
-            *asked = Some(server.label.clone());
-            match self.open(index, place, wanted, offer, connect).await {
-                Ok(carrier) => return Ok((index, carrier)),
-                Err(error) => failure = self.failed(error),
+            *asked = Some(turn.server().label.clone());
+            let limit = self.passed_over(failure.as_ref());
+            match self.open(turn.server(), place, opening, limit).await {
+                Ok(carrier) => return Ok((turn, carrier)),
+                Err(error) => {
+                    let limit = limit.unwrap_or_else(|| Instant::now() + opening.further);
+                    failure = Some((turn.failed(error), limit));
+                    if Instant::now() >= limit {
+                        break;
+                    }
+                }
             }
         }
-        let Some(index) = full else {
-            return Err(failure);
-        };
-        *asked = Some(self.servers[index].label.clone());
-        self.wait_for_place(index, wanted, offer, connect).await
+        match (full, failure) {
+            (Some(turn), None) => self.wait_for_place(turn, opening, asked).await,
+            (_, Some((error, _))) => Err(error),
+            (None, None) => Err(self.failed(ExchangeError::PoolFull)),
+        }
+    }
+
+    /// Counts that another server is asked, if one failed; until when there is time for it.
+    fn passed_over(&self, failure: Option<&(ExchangeError, Instant)>) -> Option<Instant> {
+        let (_, limit) = failure?;
+        self.metrics.retry(RetryReason::Connect);
+        Some(*limit)
     }
 
     async fn wait_for_place(
         &self,
-        index: usize,
-        wanted: Wanted,
-        offer: Offer,
-        connect: Duration,
-    ) -> Result<(usize, Carrier), ExchangeError> {
-        let Some(place) = self.servers[index].pool.place().await else {
-            return Err(self.failed(ExchangeError::PoolFull));
+        turn: Turn,
+        opening: Opening,
+        asked: &mut Option<Arc<str>>,
+    ) -> Result<(Turn, Carrier), ExchangeError> {
+        *asked = Some(turn.server().label.clone());
+        let Some(place) = turn.server().pool.place().await else {
+            return Err(turn.failed(ExchangeError::PoolFull));
         };
-        match self.open(index, place, wanted, offer, connect).await {
-            Ok(carrier) => Ok((index, carrier)),
-            Err(error) => Err(self.failed(error)),
+        match self.open(turn.server(), place, opening, None).await {
+            Ok(carrier) => Ok((turn, carrier)),
+            Err(error) => Err(turn.failed(error)),
         }
     }
 
     /// As [`Self::lease`], of servers that may speak HTTP/2.
     async fn stream(
         &self,
-        candidates: &mut Candidates,
-        wanted: Wanted,
-        connect: Duration,
+        choice: &mut Choice,
+        opening: Opening,
         asked: &mut Option<Arc<str>>,
-    ) -> Result<(usize, Carrier), ExchangeError> {
-        let mut failure = ExchangeError::PoolFull;
+    ) -> Result<(Turn, Carrier), ExchangeError> {
         let mut full = None;
-        for index in candidates {
-            *asked = Some(self.servers[index].label.clone());
-            match self.open_stream(index, wanted, connect).await {
-                Ok(Some(carrier)) => return Ok((index, carrier)),
-                Ok(None) => full = full.or(Some(index)),
-                Err(error) => failure = self.failed(error),
+        let mut failure: Option<(ExchangeError, Instant)> = None;
+        while let Some(turn) = choice.next(&self.servers) {
+            *asked = Some(turn.server().label.clone());
+            let limit = self.passed_over(failure.as_ref());
+            match self.open_stream(turn.server(), opening, limit).await {
+                Ok(Some(carrier)) => return Ok((turn, carrier)),
+                Ok(None) => {
+                    full.get_or_insert(turn);
+                }
+                Err(error) => {
+                    let limit = limit.unwrap_or_else(|| Instant::now() + opening.further);
+                    failure = Some((turn.failed(error), limit));
+                    if Instant::now() >= limit {
+                        break;
+                    }
+                }
             }
         }
-        let Some(index) = full else {
-            return Err(failure);
+        let turn = match (full, failure) {
+            (Some(turn), None) => turn,
+            (_, Some((error, _))) => return Err(error),
+            (None, None) => return Err(self.failed(ExchangeError::PoolFull)),
         };
-        let server = &self.servers[index];
-        *asked = Some(server.label.clone());
-        if self.prefers_http1(server) {
-            return self
-                .wait_for_place(index, wanted, Offer::Configured, connect)
-                .await;
+        if self.prefers_http1(turn.server()) {
+            return self.wait_for_place(turn, opening, asked).await;
         }
+        let server = turn.server();
+        *asked = Some(server.label.clone());
+        let Some(_waiting) = server.pool.queue() else {
+            return Err(turn.failed(ExchangeError::PoolFull));
+        };
         let deadline = Instant::now() + server.pool.wait();
         loop {
             // Made first, so that nothing is missed between the look and the wait.
             let freed = server.streams.freed();
-            match self.open_stream(index, wanted, connect).await {
-                Ok(Some(carrier)) => return Ok((index, carrier)),
+            match self.open_stream(server, opening, None).await {
+                Ok(Some(carrier)) => {
+                    drop(_waiting);
+                    drop(freed);
+                    return Ok((turn, carrier));
+                }
                 Ok(None) => {}
-                Err(error) => return Err(self.failed(error)),
+                Err(error) => return Err(turn.failed(error)),
             }
             if timeout_at(deadline, freed).await.is_err() {
-                return Err(self.failed(ExchangeError::PoolFull));
+                return Err(turn.failed(ExchangeError::PoolFull));
             }
         }
     }
@@ -267,18 +344,17 @@ impl Cluster {
     /// A stream of a connection that is open, or of a new one; `None`: there may be no more.
     async fn open_stream(
         &self,
-        index: usize,
-        wanted: Wanted,
-        connect: Duration,
+        server: &Arc<Server>,
+        opening: Opening,
+        limit: Option<Instant>,
     ) -> Result<Option<Carrier>, ExchangeError> {
-        let server = &self.servers[index];
         if let Some(stream) = server.streams.take() {
             return Ok(Some(Carrier::Http2(stream)));
         }
         let _making = if self.prefers_http1(server) {
             None
         } else {
-            let making = timeout(connect, server.streams.making.lock());
+            let making = timeout(opening.connect, server.streams.making.lock());
             let making = making.await.map_err(|_| ExchangeError::ConnectTimeout)?;
             if let Some(stream) = server.streams.take() {
                 return Ok(Some(Carrier::Http2(stream)));
@@ -288,27 +364,23 @@ impl Cluster {
         let Some(place) = server.pool.try_place() else {
             return Ok(None);
         };
-        let opened = self
-            .open(index, place, wanted, Offer::Configured, connect)
-            .await?;
-        Ok(Some(opened))
+        self.open(server, place, opening, limit).await.map(Some)
     }
 
     fn prefers_http1(&self, server: &Server) -> bool {
         self.protocol == UpstreamProtocol::Auto && server.prefers_http1.load(Ordering::Relaxed)
     }
 
+    /// A connection that is kept, or a new one, before `limit` where there is one.
     async fn open(
         &self,
-        index: usize,
+        server: &Arc<Server>,
         place: Place,
-        wanted: Wanted,
-        offer: Offer,
-        connect: Duration,
+        opening: Opening,
+        limit: Option<Instant>,
     ) -> Result<Carrier, ExchangeError> {
-        let server = &self.servers[index];
         let pool = server.pool.clone();
-        match wanted {
+        match opening.wanted {
             Wanted::Any => {
                 if let Some(link) = pool.take().await {
                     let lease = Lease::new(link, pool, place, Origin::Kept);
@@ -318,12 +390,39 @@ impl Cluster {
             Wanted::New => pool.drop_oldest(),
         }
         let started = Instant::now();
-        let deadline = started + connect;
-        let tcp = server.connector.connect(deadline).await?;
+        let deadline = started + opening.connect;
+        let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
+        let (transport, http2) = self.connect(server, deadline, opening.offer).await?;
+        self.metrics.connected(started.elapsed());
+        let closed = |error| ExchangeError::Closed(Some(error));
+        let metrics = self.metrics.clone();
+        if http2 {
+            let socket = UpstreamSocket::with_place(transport, place, metrics);
+            let stream = timeout_at(deadline, server.streams.add(socket))
+                .await
+                .map_err(|_| ExchangeError::ConnectTimeout)?
+                .map_err(stream_exchange::ended)?;
+            return Ok(Carrier::Http2(stream));
+        }
+        let link = Link::new(transport, metrics).await.map_err(closed)?;
+        Ok(Carrier::Http1(Lease::new(link, pool, place, Origin::New)))
+    }
+
+    /// A new connection before `deadline`, TLS handshake included, and whether it is for HTTP/2.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn connect(
+        &self,
+        server: &Server,
+        deadline: Instant,
+        offer: Offer,
+    ) -> Result<(Transport, bool), ExchangeError> {
+        let tcp = connect(server.address, deadline).await?;
         let transport = match &self.tls {
             None => Transport::Plain(tcp),
             Some(tls) => {
-                let handshake = tls.handshake(index, tcp, offer, &self.metrics);
+                let handshake = tls.handshake(server.spec, tcp, offer, &self.metrics);
                 let stream = timeout_at(deadline, handshake)
                     .await
                     .map_err(|_| ExchangeError::ConnectTimeout)??;
@@ -342,21 +441,10 @@ impl Cluster {
             }
             (protocol, _, Transport::Plain(_)) => protocol == UpstreamProtocol::Http2,
         };
-        self.metrics.connected(started.elapsed());
-        let closed = |error| ExchangeError::Closed(Some(error));
-        let metrics = self.metrics.clone();
-        if http2 {
-            let socket = UpstreamSocket::with_place(transport, place, metrics);
-            let stream = timeout_at(deadline, server.streams.add(socket))
-                .await
-                .map_err(|_| ExchangeError::ConnectTimeout)?
-                .map_err(stream_exchange::ended)?;
-            return Ok(Carrier::Http2(stream));
-        }
-        let link = Link::new(transport, metrics).await.map_err(closed)?;
-        Ok(Carrier::Http1(Lease::new(link, pool, place, Origin::New)))
+        Ok((transport, http2))
     }
 
+    /// Counts a failure that no server is to blame for.
     fn failed(&self, error: ExchangeError) -> ExchangeError {
         if let Some(failure) = error.failure() {
             self.metrics.failure(failure);
@@ -365,16 +453,9 @@ impl Cluster {
     }
 }
 
-/// Whether sending it twice does no harm (RFC 9110 section 9.2.2).
-fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
-}
-
-/// A copy of a request without a body.
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // What it did by itself ends.
+        self.servers.wake();
+    }
 }

@@ -8,20 +8,29 @@
 
 mod balance;
 mod carrier;
+mod client_key;
 mod client_tls;
 mod cluster;
 mod connect;
 mod error;
 mod exchange;
 mod framing;
+mod health_check;
 mod idle_timer;
+mod keeper;
 mod link;
 #[cfg(test)]
 pub(crate) mod origin;
 mod pool;
 mod request_body;
+mod resolve;
 mod response_body;
+mod retry;
+mod server;
+mod servers;
 mod socket;
+mod standing;
+mod status;
 mod stream_exchange;
 mod streams;
 #[cfg(test)]
@@ -34,3 +43,5 @@ pub use error::{BodyError, ExchangeError, RequestBodyError};
 pub use request_body::{RequestBody, Upload};
 pub use response_body::ResponseBody;
 pub use socket::UpstreamSocket;
+pub use standing::ServerState;
+pub use status::ServerStatus;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -17,15 +18,21 @@ use crate::config;
 ///
 /// An exchange holds a place from before it looks for a connection until that connection is kept
 /// or closed. Connections are made only while none is idle, so there are never more than
-/// `max_connections`. Whoever finds no place waits in line for `wait`, first come first served.
+/// `max_connections`. Whoever finds no place waits in line for `wait`, first come first served;
+/// the line holds `max_waiting`.
 /// The last connection kept is the first taken, so what load no longer needs grows old and is
 /// closed.
 #[derive(Debug)]
 pub(super) struct Pool {
     spec: config::Pool,
     places: Arc<Semaphore>,
+    waiting: AtomicUsize,
     idle: Mutex<IdleLinks>,
 }
+
+/// A place in the line for a place.
+#[derive(Debug)]
+pub(super) struct Waiting<'p>(&'p AtomicUsize);
 
 /// The right to one connection.
 #[derive(Debug)]
@@ -43,6 +50,8 @@ enum Reaper {
     #[default]
     Asleep,
     Running,
+    /// There is nothing to keep any more: the server is no longer the cluster's.
+    Closed,
 }
 
 impl Pool {
@@ -53,6 +62,7 @@ impl Pool {
             places: Arc::new(Semaphore::new(
                 spec.max_connections.clamp(1, Semaphore::MAX_PERMITS),
             )),
+            waiting: AtomicUsize::new(0),
             idle: Mutex::default(),
         })
     }
@@ -62,8 +72,16 @@ impl Pool {
         self.places.clone().try_acquire_owned().ok().map(Place)
     }
 
-    /// A place, within `wait`; else `None`.
+    /// A place in the line; `None`: it is full.
+    pub(super) fn queue(&self) -> Option<Waiting<'_>> {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting(&self.waiting);
+        (before < self.spec.max_waiting).then_some(waiting)
+    }
+
+    /// A place, within `wait`; else, or where the line is full, `None`.
     pub(super) async fn place(&self) -> Option<Place> {
+        let _waiting = self.queue()?;
         let place = self.places.clone().acquire_owned();
         // The semaphore is never closed, so an error is only ever the timeout.
         timeout(self.spec.wait, place).await.ok()?.ok().map(Place)
@@ -103,7 +121,7 @@ impl Pool {
             return;
         }
         let mut idle = self.lock();
-        if idle.links.len() >= self.spec.max_idle {
+        if idle.links.len() >= self.spec.max_idle || idle.reaper == Reaper::Closed {
             drop(idle);
             return;
         }
@@ -117,6 +135,20 @@ impl Pool {
             runtime.spawn(reap(Arc::downgrade(self)));
         }
         idle.links.push_back((Instant::now(), link));
+    }
+
+    /// How many connections are kept.
+    pub(super) fn idle(&self) -> usize {
+        self.lock().links.len()
+    }
+
+    /// Closes what is kept, and keeps nothing more.
+    pub(super) fn close(&self) {
+        let mut idle = self.lock();
+        idle.reaper = Reaper::Closed;
+        let links = std::mem::take(&mut idle.links);
+        drop(idle);
+        drop(links);
     }
 
     fn pop(&self, now: Instant) -> Option<Link> {
@@ -146,7 +178,7 @@ impl Pool {
             .links
             .front()
             .map(|(since, _)| *since + self.spec.idle_timeout);
-        if next.is_none() {
+        if next.is_none() && idle.reaper == Reaper::Running {
             idle.reaper = Reaper::Asleep;
         }
         drop(idle);
@@ -157,6 +189,12 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, IdleLinks> {
         // Nothing panics while it is held; if something did, the list is still whole.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -12,8 +12,8 @@ use super::carrier::Carrier;
 use super::error::BodyError;
 use super::idle_timer::IdleTimer;
 use super::request_body::Upload;
+use super::server::Turn;
 use super::socket::UpstreamSocket;
-use crate::telemetry::UpstreamMetrics;
 
 /// The body of a response. Polling it drives the connection, the rest of the request body
 /// included; dropping it before its end closes the connection at once.
@@ -27,7 +27,8 @@ pub struct ResponseBody {
     upload: Option<Arc<Upload>>,
     steps: u64,
     idle: IdleTimer,
-    metrics: Arc<UpstreamMetrics>,
+    /// `None` once the exchange has ended.
+    turn: Option<Turn>,
 }
 
 impl ResponseBody {
@@ -38,7 +39,7 @@ impl ResponseBody {
         carrier: Carrier,
         upload: Option<Arc<Upload>>,
         idle: Duration,
-        metrics: Arc<UpstreamMetrics>,
+        turn: Turn,
     ) -> Self {
         let complete = incoming.is_end_stream();
         let mut body = Self {
@@ -48,7 +49,7 @@ impl ResponseBody {
             upload,
             steps: 0,
             idle: IdleTimer::new(idle),
-            metrics,
+            turn: Some(turn),
         };
         // A short response is often whole by now, then others can use the connection already.
         // What hyper read of it lies in `incoming`.
@@ -64,7 +65,8 @@ impl ResponseBody {
 
     /// The connection, where the response has switched protocols (101). There is no body then.
     pub fn take_tunnel(&mut self) -> Option<Box<UpstreamSocket>> {
-        let tunnel = self.carrier.as_mut()?.take_tunnel()?;
+        let mut tunnel = self.carrier.as_mut()?.take_tunnel()?;
+        tunnel.hold(self.turn.take());
         // With it goes the place in the pool.
         self.carrier = None;
         Some(tunnel)
@@ -73,6 +75,9 @@ impl ResponseBody {
     fn end(&mut self) {
         if let Some(carrier) = self.carrier.take() {
             carrier.end();
+        }
+        if let Some(turn) = self.turn.take() {
+            turn.succeeded();
         }
     }
 
@@ -83,8 +88,8 @@ impl ResponseBody {
             Some(cause) => BodyError::RequestBody(cause),
             None => error,
         };
-        if let Some(failure) = error.failure() {
-            self.metrics.failure(failure);
+        if let (Some(turn), Some(failure)) = (self.turn.take(), error.failure()) {
+            turn.broke(failure);
         }
         error
     }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::pool::Place;
+use super::server::Turn;
 use super::transport::Transport;
 use crate::telemetry::UpstreamMetrics;
 
@@ -23,6 +24,8 @@ pub struct UpstreamSocket {
     /// Its place in the pool; a tunnel has none.
     #[expect(dead_code, reason = "held for its drop")]
     place: Option<Place>,
+    /// The exchange that it was; a tunnel is a load on the server as long as it lasts.
+    turn: Option<Turn>,
     /// Told at each read, when all that was read before has been worked on.
     watcher: Option<Weak<Notify>>,
     metrics: Arc<UpstreamMetrics>,
@@ -40,6 +43,7 @@ impl UpstreamSocket {
             transport,
             early,
             place: None,
+            turn: None,
             watcher: None,
             metrics,
         }
@@ -56,9 +60,15 @@ impl UpstreamSocket {
             transport,
             early: Bytes::new(),
             place: Some(place),
+            turn: None,
             watcher: None,
             metrics,
         }
+    }
+
+    /// Holds `turn` for as long as it is open.
+    pub(super) fn hold(&mut self, turn: Option<Turn>) {
+        self.turn = turn;
     }
 
     /// Tells `watcher`, for as long as it is there, each time before it reads.

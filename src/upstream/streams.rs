@@ -159,6 +159,12 @@ impl StreamPool {
         self.freed.notified()
     }
 
+    /// Lets go of all connections: each ends with its last stream.
+    pub(super) fn close(&self) {
+        let connections = std::mem::take(&mut *self.lock());
+        drop(connections);
+    }
+
     fn lease(self: &Arc<Self>, shared: &Shared, origin: Origin) -> StreamLease {
         shared.state.open.fetch_add(1, Ordering::Relaxed);
         StreamLease {

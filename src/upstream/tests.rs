@@ -1,18 +1,21 @@
 //! Clusters against scripted origins on loopback.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 
 use super::error::{BodyError, ExchangeError};
 use super::framing::FramingError;
 use super::origin::{Origin, Served};
-use super::{Cluster, RequestBody, ResponseBody};
+use super::{Cluster, RequestBody, ResponseBody, ServerState};
 use crate::config::{
-    Pool, ServerAddress, Upstream, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
+    Balance, Eject, HealthCheck, Pool, ServerAddress, Upstream, UpstreamServer, UpstreamTimeouts,
 };
 
 /// Long enough never to be reached, short enough not to hang a broken test for good.
@@ -22,7 +25,6 @@ const SHORT: Duration = Duration::from_millis(50);
 
 fn spec(servers: &[(ServerAddress, u32)]) -> Upstream {
     Upstream {
-        name: "test".into(),
         servers: servers
             .iter()
             .map(|(address, weight)| UpstreamServer {
@@ -30,7 +32,6 @@ fn spec(servers: &[(ServerAddress, u32)]) -> Upstream {
                 weight: *weight,
             })
             .collect(),
-        protocol: UpstreamProtocol::Http1,
         timeouts: UpstreamTimeouts {
             connect: LONG,
             first_byte: LONG,
@@ -41,8 +42,9 @@ fn spec(servers: &[(ServerAddress, u32)]) -> Upstream {
             max_idle: 16,
             idle_timeout: LONG,
             wait: LONG,
+            max_waiting: 64,
         },
-        tls: None,
+        ..Upstream::of("test", Vec::new())
     }
 }
 
@@ -65,7 +67,7 @@ fn request(method: Method) -> Request<RequestBody> {
 
 async fn get(cluster: &Cluster) -> Result<Response<ResponseBody>, ExchangeError> {
     cluster
-        .exchange(request(Method::GET), None, &mut None)
+        .exchange(request(Method::GET), None, None, &mut None)
         .await
 }
 
@@ -144,7 +146,7 @@ async fn refused_is_connect() {
     let cluster = cluster(&spec(&[(Origin::closed_address().await, 1)]));
     let mut asked = None;
     let error = cluster
-        .exchange(request(Method::GET), None, &mut asked)
+        .exchange(request(Method::GET), None, None, &mut asked)
         .await
         .unwrap_err();
     assert!(matches!(error, ExchangeError::Connect(_)), "{error:?}");
@@ -403,7 +405,7 @@ async fn any_request_survives_a_kept_connection_that_was_closed() {
         wait.recv().await.unwrap();
         reactor_has_run().await;
         let again = cluster
-            .exchange(request(method), None, &mut None)
+            .exchange(request(method), None, None, &mut None)
             .await
             .unwrap();
         assert_eq!(text(again).await.unwrap(), "1");
@@ -423,7 +425,7 @@ async fn a_written_request_is_replayed_once_and_only_if_safe() {
     let unsafe_ = cluster(&one(&origin));
     assert_eq!(get_text(&unsafe_).await, "0");
     let error = unsafe_
-        .exchange(request(Method::POST), None, &mut None)
+        .exchange(request(Method::POST), None, None, &mut None)
         .await
         .unwrap_err();
     assert!(matches!(error, ExchangeError::Closed(_)), "{error:?}");
@@ -533,7 +535,7 @@ async fn weights_are_exact_and_a_dead_server_is_passed_over() {
     for _ in 0..40 {
         let mut asked = None;
         let response = heavy
-            .exchange(request(Method::GET), None, &mut asked)
+            .exchange(request(Method::GET), None, None, &mut asked)
             .await
             .unwrap();
         text(response).await.unwrap();
@@ -548,7 +550,7 @@ async fn weights_are_exact_and_a_dead_server_is_passed_over() {
     for _ in 0..4 {
         let mut asked = None;
         let response = half
-            .exchange(request(Method::GET), None, &mut asked)
+            .exchange(request(Method::GET), None, None, &mut asked)
             .await
             .unwrap();
         text(response).await.unwrap();
@@ -573,10 +575,444 @@ async fn head_and_204_have_no_body_and_keep_the_connection() {
     let cluster = cluster(&one(&origin));
     for method in [Method::HEAD, Method::GET, Method::HEAD] {
         let response = cluster
-            .exchange(request(method), None, &mut None)
+            .exchange(request(method), None, None, &mut None)
             .await
             .unwrap();
         assert_eq!(text(response).await.unwrap(), "");
     }
     assert_eq!(origin.accepted(), 1);
+}
+
+/// An origin that answers each request with `name`, and counts them.
+async fn counting(name: &'static str, requests: &Arc<AtomicUsize>) -> Origin {
+    let requests = requests.clone();
+    Origin::start(move |mut served: Served| {
+        let requests = requests.clone();
+        async move {
+            while served.head().await.is_some() {
+                requests.fetch_add(1, Ordering::Relaxed);
+                served.respond(name).await?;
+            }
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// Waits until `condition` holds.
+async fn until(condition: impl Fn() -> bool) {
+    timeout(LONG, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+fn states(cluster: &Cluster) -> Vec<ServerState> {
+    cluster.status().iter().map(|server| server.state).collect()
+}
+
+#[tokio::test]
+async fn a_server_that_fails_is_ejected_and_comes_back() {
+    let good = Origin::numbered().await;
+    let dead = Origin::closed_address().await;
+    let mut spec = spec(&[(dead, 1), (good.address(), 1)]);
+    spec.eject = Some(Eject {
+        failures: 3,
+        period: SHORT,
+    });
+    let cluster = Arc::new(cluster(&spec));
+    cluster.activate();
+    for failures in 1..=3 {
+        assert_eq!(states(&cluster), [ServerState::Up; 2]);
+        // The turn of the good one goes to the request that met the other.
+        get_text(&cluster).await;
+        assert_eq!(cluster.status()[0].failures, failures);
+    }
+    assert_eq!(states(&cluster), [ServerState::Ejected, ServerState::Up]);
+    // Nobody asks for it; the cluster ends it by itself.
+    until(|| states(&cluster) == [ServerState::Up; 2]).await;
+    get_text(&cluster).await;
+    get_text(&cluster).await;
+    assert_eq!(
+        states(&cluster)[0],
+        ServerState::Ejected,
+        "one more failure"
+    );
+}
+
+#[tokio::test]
+async fn the_last_server_is_never_ejected_and_all_bad_is_all_good() {
+    let (one, two) = (
+        Origin::closed_address().await,
+        Origin::closed_address().await,
+    );
+    let mut spec = spec(&[(one, 1), (two, 1)]);
+    spec.eject = Some(Eject {
+        failures: 1,
+        period: LONG,
+    });
+    spec.health = Some(HealthCheck {
+        path: "/".into(),
+        interval: LONG,
+        timeout: LONG,
+        healthy_after: 1,
+        unhealthy_after: 1,
+    });
+    let cluster = Arc::new(cluster(&spec));
+    for _ in 0..4 {
+        let error = get(&cluster).await.unwrap_err();
+        assert!(matches!(error, ExchangeError::Connect(_)), "{error:?}");
+    }
+    let out = |state| {
+        states(&cluster)
+            .into_iter()
+            .filter(|own| *own == state)
+            .count()
+    };
+    assert_eq!(out(ServerState::Ejected), 1);
+    cluster.activate();
+    until(|| out(ServerState::Unhealthy) == 2).await;
+    let failures =
+        |cluster: &Cluster| -> u32 { cluster.status().iter().map(|server| server.failures).sum() };
+    let before = failures(&cluster);
+    get(&cluster).await.unwrap_err();
+    assert_eq!(failures(&cluster), before + 2, "both were asked");
+}
+
+#[tokio::test]
+async fn checks_take_a_server_out_and_bring_it_back() {
+    let ill = Arc::new(AtomicBool::new(false));
+    let state = ill.clone();
+    let origin = Origin::start(move |mut served: Served| {
+        let state = state.clone();
+        async move {
+            while let Some(head) = served.head().await {
+                if head.starts_with("GET /up ") && state.load(Ordering::Relaxed) {
+                    served
+                        .send("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n")
+                        .await?;
+                } else {
+                    served.respond("checked").await?;
+                }
+            }
+            Ok(())
+        }
+    })
+    .await;
+    let requests = Arc::default();
+    let other = counting("other", &requests).await;
+    let mut spec = spec(&[(origin.address(), 1), (other.address(), 1)]);
+    spec.health = Some(HealthCheck {
+        path: "/up".into(),
+        interval: Duration::from_millis(5),
+        timeout: LONG,
+        healthy_after: 2,
+        unhealthy_after: 2,
+    });
+    let cluster = Arc::new(cluster(&spec));
+    cluster.activate();
+    for _ in 0..2 {
+        ill.store(true, Ordering::Relaxed);
+        until(|| states(&cluster)[0] == ServerState::Unhealthy).await;
+        for _ in 0..4 {
+            assert_eq!(get_text(&cluster).await, "other");
+        }
+        ill.store(false, Ordering::Relaxed);
+        until(|| states(&cluster)[0] == ServerState::Up).await;
+        let mut answers = [get_text(&cluster).await, get_text(&cluster).await];
+        answers.sort();
+        assert_eq!(answers, ["checked", "other"]);
+    }
+}
+
+#[tokio::test]
+async fn a_client_keeps_its_server_and_leaves_only_a_dead_one() {
+    let requests: Arc<AtomicUsize> = Arc::default();
+    let (left, right) = (
+        counting("left", &requests).await,
+        counting("right", &requests).await,
+    );
+    let mut spec = spec(&[
+        (left.address(), 1),
+        (right.address(), 1),
+        (Origin::closed_address().await, 1),
+    ]);
+    spec.balance = Balance::HashClientIp;
+    let cluster = cluster(&spec);
+    let mut names = Vec::new();
+    for number in 0..40 {
+        let client = Some([192, 0, 2, number].into());
+        let mut own = Vec::new();
+        for _ in 0..3 {
+            let mut asked = None;
+            let exchange = cluster.exchange(request(Method::GET), client, None, &mut asked);
+            own.push(text(exchange.await.unwrap()).await.unwrap());
+        }
+        assert_eq!(own[0], own[1]);
+        assert_eq!(own[0], own[2]);
+        names.push(own.remove(0));
+    }
+    names.sort();
+    names.dedup();
+    assert_eq!(names, ["left", "right"]);
+}
+
+#[tokio::test]
+async fn least_connections_avoids_a_server_that_hangs() {
+    let hung = Origin::start(|mut served: Served| async move {
+        served.head().await;
+        served.closed().await;
+        Ok(())
+    })
+    .await;
+    let requests = Arc::default();
+    let good = counting("good", &requests).await;
+    let mut spec = spec(&[(hung.address(), 1), (good.address(), 1)]);
+    spec.balance = Balance::LeastConnections;
+    let cluster = Arc::new(cluster(&spec));
+    let waiting = cluster.clone();
+    let stuck = tokio::spawn(async move { get(&waiting).await.map(drop) });
+    until(|| cluster.status()[0].in_flight == 1).await;
+    for _ in 0..20 {
+        assert_eq!(get_text(&cluster).await, "good");
+    }
+    stuck.abort();
+    until(|| cluster.status()[0].in_flight == 0).await;
+}
+
+#[tokio::test]
+async fn the_line_for_a_full_pool_is_bounded() {
+    let origin = Origin::start(|mut served: Served| async move {
+        served.head().await;
+        served.closed().await;
+        Ok(())
+    })
+    .await;
+    let mut spec = one(&origin);
+    spec.pool.max_connections = 1;
+    spec.pool.max_waiting = 1;
+    let cluster = Arc::new(cluster(&spec));
+    let mut stuck = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let cluster = cluster.clone();
+        stuck.spawn(async move { get(&cluster).await.map(drop) });
+    }
+    until(|| cluster.status()[0].in_flight == 2).await;
+    // The wait is long, and there is none.
+    let refused = timeout(LONG / 2, get(&cluster)).await.unwrap();
+    let error = refused.unwrap_err();
+    assert!(matches!(error, ExchangeError::PoolFull), "{error:?}");
+}
+
+#[tokio::test]
+async fn without_attempts_nothing_is_tried_again() {
+    let requests = Arc::default();
+    let good = counting("good", &requests).await;
+    let mut spec = spec(&[(Origin::closed_address().await, 1), (good.address(), 1)]);
+    spec.retries.attempts = 0;
+    let cluster = cluster(&spec);
+    for _ in 0..2 {
+        get(&cluster).await.unwrap_err();
+        assert_eq!(get_text(&cluster).await, "good");
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_a_server_for_each_address_and_those_that_go_are_drained() {
+    let (closed, mut wait) = mpsc::channel(4);
+    let start = |name: &'static str| {
+        let closed = closed.clone();
+        Origin::start(move |mut served: Served| {
+            let closed = closed.clone();
+            async move {
+                while served.head().await.is_some() {
+                    served.respond(name).await?;
+                }
+                closed.send(name).await.map_err(std::io::Error::other)
+            }
+        })
+    };
+    let (left, right) = (start("left").await, start("right").await);
+    let ip = |origin: &Origin| match origin.address() {
+        ServerAddress::Ip(address) => address,
+        ServerAddress::Name(..) => unreachable!("origins have addresses"),
+    };
+    let name = ServerAddress::Name("localhost".into(), 1);
+    let cluster = cluster(&spec(&[(name, 1)]));
+    assert_eq!(cluster.status(), []);
+    cluster.servers().renew(0, vec![ip(&left), ip(&right)]);
+    let mut answers = [get_text(&cluster).await, get_text(&cluster).await];
+    answers.sort();
+    assert_eq!(answers, ["left", "right"]);
+    cluster.servers().renew(0, vec![ip(&right)]);
+    assert_eq!(
+        wait.recv().await,
+        Some("left"),
+        "its idle connection is closed"
+    );
+    for _ in 0..3 {
+        assert_eq!(get_text(&cluster).await, "right");
+    }
+    assert_eq!(right.accepted(), 1, "the other one kept its connection");
+}
+
+#[tokio::test]
+async fn known_addresses_outlive_a_resolver_that_fails() {
+    let origin = Origin::numbered().await;
+    let ServerAddress::Ip(address) = origin.address() else {
+        unreachable!("origins have addresses");
+    };
+    let name = ServerAddress::Name("does-not-exist.invalid".into(), 1);
+    let cluster = cluster(&spec(&[(name, 1)]));
+    let mut asked = None;
+    let error = cluster
+        .exchange(request(Method::GET), None, None, &mut asked)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ExchangeError::Resolve(_)), "{error:?}");
+    assert_eq!(asked.as_deref(), Some("does-not-exist.invalid:1"));
+    cluster.servers().renew(0, vec![address]);
+    assert_eq!(get_text(&cluster).await, "0");
+    cluster.servers().resolve().await.unwrap_err();
+    assert_eq!(get_text(&cluster).await, "0");
+    assert_eq!(origin.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_name_is_resolved_by_the_first_request() {
+    let origin = Origin::numbered().await;
+    let ServerAddress::Ip(address) = origin.address() else {
+        unreachable!("origins have addresses");
+    };
+    // `localhost` may be ::1 too, where nobody listens: passed over.
+    let name = ServerAddress::Name("localhost".into(), address.port());
+    let cluster = cluster(&spec(&[(name, 1)]));
+    assert_eq!(get_text(&cluster).await, "0");
+    assert!(!cluster.status().is_empty());
+}
+
+/// Servers that die, hang, answer slowly and come back, under load: no answer is another's, what
+/// may not be sent twice never is, and everything ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_die_and_come_back_cost_no_wrong_answer_and_no_second_post() {
+    let seen: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
+    let moods: [Arc<AtomicUsize>; 3] = Default::default();
+    let mut addresses = Vec::new();
+    let mut origins = Vec::new();
+    for mood in &moods {
+        let (mood, seen) = (mood.clone(), seen.clone());
+        let origin = Origin::start(move |mut served: Served| {
+            let (mood, seen) = (mood.clone(), seen.clone());
+            async move {
+                while let Some(head) = served.head().await {
+                    let line = head.lines().next().unwrap_or_default();
+                    let line = line.trim_end_matches(" HTTP/1.1").to_owned();
+                    if !line.ends_with("/up") {
+                        *seen.lock().unwrap().entry(line.clone()).or_default() += 1;
+                    }
+                    match mood.load(Ordering::Relaxed) {
+                        // Dies with the request in hand.
+                        1 => return Ok(()),
+                        // Hangs.
+                        2 => {
+                            served.closed().await;
+                            return Ok(());
+                        }
+                        3 => tokio::time::sleep(Duration::from_millis(5)).await,
+                        _ => {}
+                    }
+                    served.respond(&line).await?;
+                }
+                Ok(())
+            }
+        })
+        .await;
+        addresses.push((origin.address(), 1));
+        origins.push(origin);
+    }
+    let mut spec = spec(&addresses);
+    spec.timeouts.first_byte = SHORT;
+    spec.eject = Some(Eject {
+        failures: 2,
+        period: Duration::from_millis(20),
+    });
+    let interval = Duration::from_millis(20);
+    spec.health = Some(HealthCheck {
+        path: "/up".into(),
+        interval,
+        timeout: SHORT,
+        healthy_after: 1,
+        unhealthy_after: 1,
+    });
+    for balance in [
+        Balance::RoundRobin,
+        Balance::LeastConnections,
+        Balance::RandomTwo,
+        Balance::HashClientIp,
+    ] {
+        spec.balance = balance;
+        let cluster = Arc::new(cluster(&spec));
+        cluster.activate();
+        let over = Arc::new(AtomicBool::new(false));
+        let mut clients = tokio::task::JoinSet::new();
+        for client in 0..8_u8 {
+            let (cluster, over) = (cluster.clone(), over.clone());
+            clients.spawn(async move {
+                let mut good = 0;
+                let mut number = 0;
+                while !over.load(Ordering::Relaxed) {
+                    number += 1;
+                    let method = if number % 2 == 0 {
+                        Method::GET
+                    } else {
+                        Method::POST
+                    };
+                    let path = format!("/{balance:?}/{client}/{number}");
+                    let expected = format!("{method} {path}");
+                    let mut request = request(method);
+                    *request.uri_mut() = path.parse().unwrap();
+                    let client = Some([192, 0, 2, client].into());
+                    let mut asked = None;
+                    let exchange = cluster.exchange(request, client, None, &mut asked);
+                    if let Ok(response) = exchange.await
+                        && let Ok(answer) = text(response).await
+                    {
+                        assert_eq!(answer, expected);
+                        good += 1;
+                    }
+                }
+                good
+            });
+        }
+        // One after the other, then all at once, with each mood.
+        for mood in [1, 2, 3] {
+            for one in &moods {
+                one.store(mood, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(40)).await;
+                one.store(0, Ordering::Relaxed);
+            }
+            for one in &moods {
+                one.store(mood, Ordering::Relaxed);
+            }
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            for one in &moods {
+                one.store(0, Ordering::Relaxed);
+            }
+            until(|| states(&cluster) == [ServerState::Up; 3]).await;
+        }
+        over.store(true, Ordering::Relaxed);
+        while let Some(good) = timeout(LONG, clients.join_next()).await.unwrap() {
+            assert!(good.unwrap() > 0);
+        }
+        assert!(cluster.status().iter().all(|server| server.in_flight == 0));
+    }
+    let seen = seen.lock().unwrap();
+    let posts = seen.iter().filter(|(line, _)| line.starts_with("POST"));
+    let twice: Vec<_> = posts.clone().filter(|(_, times)| **times > 1).collect();
+    assert!(posts.count() > 100);
+    assert!(twice.is_empty(), "{twice:?}");
+    drop(origins);
 }

@@ -17,7 +17,7 @@ use crate::config::{
     Admin, Budget, Config, FieldEdits, Forwarding, Limits, ListenAddress, Listener, ListenerMode,
     Location, Log, LogFormat, LogLevel, LogTarget, PathPattern, PeerSet, Pool, RequestRules, Route,
     RouteAction, RouteId, Runtime, ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId,
-    UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
+    UpstreamServer, UpstreamTimeouts,
 };
 use crate::proxy::{ConnectionInfo, ProxyService};
 use crate::report::{ConnectionId, Peer};
@@ -64,9 +64,6 @@ pub(super) fn config(address: ServerAddress) -> Config {
             location: any,
         }],
         upstreams: vec![Upstream {
-            name: "origin".into(),
-            servers: vec![UpstreamServer { address, weight: 1 }],
-            protocol: UpstreamProtocol::Http1,
             timeouts: UpstreamTimeouts {
                 connect: LONG,
                 first_byte: LONG,
@@ -77,8 +74,9 @@ pub(super) fn config(address: ServerAddress) -> Config {
                 max_idle: 16,
                 idle_timeout: LONG,
                 wait: LONG,
+                max_waiting: 64,
             },
-            tls: None,
+            ..Upstream::of("origin", vec![UpstreamServer { address, weight: 1 }])
         }],
         timeouts: Timeouts {
             request_header: LONG,
