@@ -510,6 +510,7 @@ impl Facts<'_> {
         let phase = handshake.clock.phase();
         let (phases, parts, total) = handshake.clock.stop(now);
         let sessions = handshake.clock.sessions();
+        let certificate_type = handshake.clock.signed();
         let early_data = handshake.early_data;
         let transcript = &mut handshake.transcript;
         let server = transcript.server();
@@ -566,6 +567,7 @@ impl Facts<'_> {
                 .map(Into::into),
             server_name_label: self.label.clone(),
             alpn: alpn.map(Alpn::name),
+            certificate_type,
             resumption: resumption(self.hello.as_ref(), server.version, kind, sessions),
             session_age: sessions
                 .age
