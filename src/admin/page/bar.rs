@@ -27,7 +27,7 @@ pub(super) fn write(out: &mut Html, phases: &[(Phase, Duration)]) {
         let share = share_of(phases, kind, total);
         if share > 0.0 {
             out.raw(" ").raw(kind.name()).raw(" ");
-            out.text(percent(Some(share))).raw(",");
+            out.text(percent(Some(share)));
         }
     }
     out.raw("\">");

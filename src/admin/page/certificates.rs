@@ -13,7 +13,7 @@ const SOON: i64 = 21;
 pub(super) fn write(out: &mut Html, view: &View<'_>) {
     let mut certificates = view.state.telemetry.metrics.certificates();
     certificates.sort_by_key(|(_, end)| *end);
-    out.raw("<section id=\"certificates\" data-live><h2>Certificates</h2><div class=\"scroll\"><table><thead><tr><th>certificate</th><th>expires</th><th class=\"n\">days left</th></tr></thead><tbody>");
+    out.raw("<section id=\"certificates\" data-live><h2>Certificates</h2><div class=\"scroll\"><table aria-label=\"Certificates\"><thead><tr><th>certificate</th><th>expires</th><th class=\"n\">days left</th></tr></thead><tbody>");
     if certificates.is_empty() {
         out.raw("<tr><td class=\"none\" colspan=\"3\">none</td></tr>");
     }

@@ -25,7 +25,9 @@ fn table(out: &mut Html, title: &'static str, counts: &BTreeMap<&'static str, u6
     let all: u64 = counts.values().sum();
     let mut sorted: Vec<_> = counts.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    out.raw("<table><thead><tr><th>")
+    out.raw("<table aria-label=\"")
+        .raw(title)
+        .raw("\"><thead><tr><th>")
         .raw(title)
         .raw("</th><th class=\"n\">count</th><th class=\"n\">share</th></tr></thead><tbody>");
     for (name, count) in sorted {

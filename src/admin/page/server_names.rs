@@ -8,7 +8,7 @@ use super::view::View;
 use crate::report::ServerNameLabel;
 
 pub(super) fn write(out: &mut Html, view: &View<'_>) {
-    out.raw("<div class=\"two\"><section id=\"names\" data-live><h2>Server names <small>since the start</small></h2><div class=\"scroll\"><table><thead><tr><th>name</th><th class=\"n\">full</th><th class=\"n\">resumed</th><th class=\"n\">resumed %</th><th class=\"n\">failed</th></tr></thead><tbody>");
+    out.raw("<div class=\"two\"><section id=\"names\" data-live><h2>Server names <small>since the start</small></h2><div class=\"scroll\"><table aria-label=\"Server names\"><thead><tr><th>name</th><th class=\"n\">full</th><th class=\"n\">resumed</th><th class=\"n\">resumed %</th><th class=\"n\">failed</th></tr></thead><tbody>");
     let mut names: BTreeMap<String, [u64; 3]> = BTreeMap::new();
     for (listener, _) in view.state.status.listeners().iter() {
         let listener = view.state.telemetry.metrics.listener(listener);

@@ -140,7 +140,13 @@ fn expiry(out: &mut Html, view: &View<'_>) {
     let certificates = view.state.telemetry.metrics.certificates();
     let nearest = certificates.iter().min_by_key(|(_, end)| *end);
     let days = nearest.map(|(_, end)| days_left(*end));
-    let value = days.map_or_else(|| NONE.to_owned(), |days| format!("{days} d"));
+    let value = days.map_or_else(
+        || NONE.to_owned(),
+        |days| match days {
+            ..1_000 => format!("{days} d"),
+            _ => format!("{} y", days / 365),
+        },
+    );
     let under = nearest.map_or_else(
         || "no certificate".to_owned(),
         |(name, _)| format!("until {name} expires"),

@@ -6,7 +6,7 @@ use super::view::View;
 use crate::telemetry::UpstreamTotals;
 
 pub(super) fn write(out: &mut Html, view: &View<'_>) {
-    out.raw("<div class=\"two\"><section id=\"upstreams\" data-live><h2>Upstreams <small>since the start</small></h2><div class=\"scroll\"><table><thead><tr><th>upstream</th><th>health</th><th class=\"n\">connections</th><th class=\"n\">requests</th><th class=\"n\">first byte</th><th class=\"n\">connect</th><th>failures</th></tr></thead><tbody>");
+    out.raw("<div class=\"two\"><section id=\"upstreams\" data-live><h2>Upstreams <small>since the start</small></h2><div class=\"scroll\"><table aria-label=\"Upstreams\"><thead><tr><th>upstream</th><th>health</th><th class=\"n\">connections</th><th class=\"n\">requests</th><th class=\"n\">first byte</th><th class=\"n\">connect</th><th>failures</th></tr></thead><tbody>");
     for (name, totals) in view.state.telemetry.metrics.upstreams() {
         out.raw("<tr>").cell(name).cell(health(&totals));
         out.number(totals.connections_open)

@@ -69,7 +69,7 @@ pub(super) fn write(out: &mut Html, report: &HandshakeReport) {
             .text(&step.what)
             .raw("</p></li>");
     }
-    out.raw("</ol><h3>Phases</h3><table><tbody>");
+    out.raw("</ol><h3>Phases</h3><table aria-label=\"Phases\"><tbody>");
     for (phase, taken) in phases.iter().filter(|(_, taken)| !taken.is_zero()) {
         out.raw("<tr>")
             .cell(phase.name())

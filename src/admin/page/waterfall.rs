@@ -56,7 +56,7 @@ pub(super) fn write(out: &mut Html, view: &View<'_>) {
 
 /// The same as a table.
 fn figures(out: &mut Html, columns: &[(String, Composition)]) {
-    out.raw("<details id=\"waterfall-figures\"><summary>Figures</summary><div class=\"scroll\"><table><thead><tr><th>phase</th>");
+    out.raw("<details id=\"waterfall-figures\"><summary>Figures</summary><div class=\"scroll\"><table aria-label=\"Phases near each percentile\"><thead><tr><th>phase</th>");
     for (name, _) in columns {
         out.raw("<th class=\"n\">").text(name).raw("</th>");
     }
@@ -81,14 +81,13 @@ fn figures(out: &mut Html, columns: &[(String, Composition)]) {
     for (_, near) in columns {
         out.number(time(near.total()));
     }
-    out.raw("</tr><tr><th scope=\"row\">mean of</th>");
+    out.raw("</tr><tr><th scope=\"row\">mean of handshakes</th>");
     for (_, near) in columns {
-        let up_to = near.up_to.map_or_else(|| "…".to_owned(), time);
-        out.number(format_args!(
-            "{} of {} to {up_to}",
-            near.handshakes,
-            time(near.above)
-        ));
+        out.number(near.handshakes);
+    }
+    out.raw("</tr><tr><th scope=\"row\">with totals up to</th>");
+    for (_, near) in columns {
+        out.number(near.up_to.map_or_else(|| "…".to_owned(), time));
     }
     out.raw("</tr></tbody></table></div></details>");
 }
