@@ -12,6 +12,25 @@ pub struct UpstreamMetrics {
     counters: Block,
 }
 
+/// What was counted of one upstream so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTotals {
+    /// Connections that are open, idle ones included.
+    pub connections_open: u64,
+    /// Requests handed over.
+    pub requests: u64,
+    /// Of those, on a kept connection.
+    pub reused: u64,
+    /// Requests sent again on another connection.
+    pub retries: u64,
+    /// Failed exchanges by reason, those that occurred.
+    pub failures: Vec<(UpstreamFailure, u64)>,
+    /// The mean time until the head of a response; `None` before the first.
+    pub first_byte: Option<Duration>,
+    /// The mean time to connect, TLS handshake included; `None` before the first.
+    pub connect: Option<Duration>,
+}
+
 const CONNECTIONS: usize = 0;
 const RETRIES: usize = 1;
 const REQUESTS_NEW: usize = 2;
@@ -70,6 +89,28 @@ impl UpstreamMetrics {
     /// A request was sent again on another connection.
     pub fn retry(&self) {
         self.counters.lane().add(RETRIES, 1);
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn totals(&self) -> UpstreamTotals {
+        let sum = |counter| self.counters.sum(counter);
+        let mean = |histogram: &Histogram| {
+            let reading = histogram.read(&self.counters);
+            let nanos = reading.sum.checked_div(reading.count());
+            nanos.map(Duration::from_nanos)
+        };
+        let failures = UpstreamFailure::ALL.into_iter();
+        let failures = failures.map(|failure| (failure, sum(FAILURES + failure as usize)));
+        UpstreamTotals {
+            connections_open: self.counters.gauge(CONNECTIONS),
+            requests: sum(REQUESTS_NEW) + sum(REQUESTS_REUSED),
+            reused: sum(REQUESTS_REUSED),
+            retries: sum(RETRIES),
+            failures: failures.filter(|(_, count)| *count > 0).collect(),
+            first_byte: mean(&FIRST_BYTE_TIME),
+            connect: mean(&CONNECT_TIME),
+        }
     }
 
     /// An exchange failed.
