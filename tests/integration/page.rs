@@ -139,7 +139,7 @@ fn the_page_shows_what_clients_counted() {
     );
     assert_eq!(
         browser.text("#false-start .under"),
-        format!("{0} of {0} that could", made.early)
+        format!("{0} of {0} able", made.early)
     );
     for (column, count) in [
         (1, made.full + made.early),

@@ -87,7 +87,7 @@ pub(super) fn write(out: &mut Html, view: &View<'_>) {
         "false-start",
         "False Start",
         share(used, used + eligible),
-        format!("{used} of {} that could", used + eligible),
+        format!("{used} of {} able", used + eligible),
         &series(|it| {
             let [used, eligible, ..] = it.false_starts;
             ratio(used, used + eligible)
