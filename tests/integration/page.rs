@@ -123,7 +123,7 @@ fn the_page_shows_what_clients_counted() {
     };
     assert_eq!(made, expected);
     let full = made.full + made.retry + made.early;
-    let resumed = format!("{} resumed, {full} full", made.resumed);
+    let resumed = format!("{} of {}", made.resumed, made.resumed + full);
     browser.wait(
         "the page follows",
         &format!("document.querySelector('#resumed .under').textContent === '{resumed}' && document.querySelector('#success .under').textContent === '{} failed'", made.unknown),
@@ -139,7 +139,7 @@ fn the_page_shows_what_clients_counted() {
     );
     assert_eq!(
         browser.text("#false-start .under"),
-        format!("{0} of {0} that could", made.early)
+        format!("{0} of {0} able", made.early)
     );
     for (column, count) in [
         (1, made.full + made.early),

@@ -22,6 +22,7 @@ pub(super) fn write(out: &mut Html, view: &View<'_>) {
     if classes.is_empty() {
         out.raw("<p class=\"none\">None.</p>");
     }
+    out.raw("<div class=\"two\">");
     for (class, count) in classes {
         out.raw("<article data-name=\"")
             .raw(class.name())
@@ -43,7 +44,7 @@ pub(super) fn write(out: &mut Html, view: &View<'_>) {
         markdown(out, explanation::section(class));
         out.raw("</details></article>");
     }
-    out.raw("</section>");
+    out.raw("</div></section>");
 }
 
 fn examples(out: &mut Html, view: &View<'_>, class: FailureClass) {
@@ -53,15 +54,17 @@ fn examples(out: &mut Html, view: &View<'_>, class: FailureClass) {
         ..RingQuery::default()
     };
     out.raw("<ul class=\"examples\">");
+    let mut told = None;
     for report in view.state.telemetry.ring.query(&query) {
         out.raw("<li>");
-        example(out, &report);
+        example(out, &report, &mut told);
         out.raw("</li>");
     }
     out.raw("</ul>");
 }
 
-fn example(out: &mut Html, report: &HandshakeReport) {
+/// One example; `told` is the remedy of the one before, which is not told again.
+fn example(out: &mut Html, report: &HandshakeReport, told: &mut Option<String>) {
     let Outcome::Failed(failure) = &report.outcome else {
         return;
     };
@@ -72,7 +75,11 @@ fn example(out: &mut Html, report: &HandshakeReport) {
         out.raw("<b>").text(name).raw("</b> ");
     }
     out.text(report.peer).raw(": ").text(&failure.diagnosis);
-    remedy(out, failure.remedy.text());
+    let text = failure.remedy.text();
+    if text != told.as_deref() {
+        remedy(out, text);
+        *told = text.map(ToOwned::to_owned);
+    }
 }
 
 /// The change of the policy that is proven to help.

@@ -78,7 +78,7 @@ pub(super) fn write(out: &mut Html, view: &View<'_>) {
         "resumed",
         "Resumed",
         share(counts.resumed, complete),
-        format!("{} resumed, {} full", counts.resumed, counts.full),
+        format!("{} of {complete}", counts.resumed),
         &series(|it| ratio(it.resumed, it.complete())),
     );
     let [used, eligible, ..] = counts.false_starts;
@@ -87,7 +87,7 @@ pub(super) fn write(out: &mut Html, view: &View<'_>) {
         "false-start",
         "False Start",
         share(used, used + eligible),
-        format!("{used} of {} that could", used + eligible),
+        format!("{used} of {} able", used + eligible),
         &series(|it| {
             let [used, eligible, ..] = it.false_starts;
             ratio(used, used + eligible)
