@@ -27,7 +27,7 @@ struct Shared(Arc<HandshakeReport>);
 
 /// `GET /api/handshakes`: recent handshakes, newest or slowest first.
 pub(super) fn handshakes(ring: &HandshakeRing, query: &str) -> Reply {
-    match ring_query(query) {
+    match query::parse(query).and_then(ring_query) {
         Ok(query) => {
             let handshakes = ring.query(&query).into_iter().map(Shared).collect();
             respond::json(StatusCode::OK, &Handshakes { handshakes })
@@ -53,9 +53,15 @@ impl Serialize for Shared {
     }
 }
 
-fn ring_query(text: &str) -> Result<RingQuery, QueryError> {
+/// Which handshakes these fields of a query ask for.
+///
+/// # Errors
+/// A name or value that means nothing.
+pub(super) fn ring_query(
+    fields: impl IntoIterator<Item = (String, String)>,
+) -> Result<RingQuery, QueryError> {
     let mut query = RingQuery::default();
-    for (name, value) in query::parse(text)? {
+    for (name, value) in fields {
         match name.as_str() {
             "class" => query.class = Some(class(&value)?),
             "ja4" => query.ja4 = Some(value),

@@ -200,7 +200,7 @@ mod tests {
     use crate::bearer::BearerToken;
     use crate::config;
     use crate::drain::{self, DrainSender};
-    use crate::report::{ConnectionId, HandshakeReport};
+    use crate::report::{ConnectionId, HandshakeReport, Outcome, Remedy};
     use crate::route::RouteTable;
     use crate::snapshot::{Snapshot, SnapshotStore};
     use crate::telemetry::{Format, Telemetry, sample};
@@ -302,6 +302,39 @@ mod tests {
         let (status, why) = admin.get("/readyz").await;
         assert_eq!((status, why.starts_with("draining:")), (503, true));
         assert_eq!(admin.get("/healthz").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn the_page_escapes_what_comes_from_the_wire() {
+        let admin = Admin::start().await;
+        let hostile = "\"'><script>alert(1)</script>";
+        let mut report = sample::failed();
+        report.server_name = Some(hostile.into());
+        report.ja4 = Some(hostile.into());
+        report.time = std::time::SystemTime::now();
+        if let Outcome::Failed(failure) = &mut report.outcome {
+            failure.diagnosis = hostile.to_owned();
+            failure.remedy = Remedy::Proven(hostile.into());
+        }
+        let id = report.id;
+        let listener = admin.telemetry.metrics.listener("https");
+        admin.telemetry.tick();
+        listener.handshake_started();
+        admin.telemetry.handshake(&listener, report);
+        for path in ["/".to_owned(), format!("/handshakes/{id}")] {
+            let (status, head, body) = admin.ask(&format!("GET {path}"), "localhost").await;
+            assert_eq!(status, 200);
+            assert!(
+                head.contains("content-security-policy: default-src 'none'; script-src 'self';")
+            );
+            let escaped = "&quot;&#39;&gt;&lt;script&gt;alert(1)&lt;/script&gt;";
+            assert!(body.matches(escaped).count() >= 4, "{body}");
+            assert!(!body.contains("<script>"), "{body}");
+        }
+        for path in ["/page/page.js", "/page/style.css", "/page/icon.svg"] {
+            assert_eq!(admin.get(path).await.0, 200, "{path}");
+        }
+        assert_eq!(admin.get("/handshakes/0000000000000001").await.0, 404);
     }
 
     #[tokio::test]

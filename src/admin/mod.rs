@@ -16,6 +16,7 @@ mod host;
 mod listener;
 mod metrics;
 mod moment;
+mod page;
 mod query;
 mod reload_report;
 mod respond;

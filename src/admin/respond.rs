@@ -45,6 +45,17 @@ pub(super) fn with_type(status: StatusCode, media_type: &'static str, body: Byte
     reply
 }
 
+/// A part of the page: it may load its own style and script, ask its own listener, and nothing else.
+pub(super) fn of_page(media_type: &'static str, body: Bytes) -> Reply {
+    const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                          connect-src 'self'; img-src 'self'; form-action 'self'; \
+                          base-uri 'none'; frame-ancestors 'none'";
+    let mut reply = with_type(StatusCode::OK, media_type, body);
+    let policy = HeaderValue::from_static(POLICY);
+    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    reply
+}
+
 /// Plain text.
 pub(super) fn text(status: StatusCode, body: &'static str) -> Reply {
     with_type(

@@ -8,6 +8,7 @@ use hyper::body::Body;
 
 use super::access::Access;
 use super::host::{self, HostCheck};
+use super::page::{self, Asset};
 use super::respond::{self, Reply};
 use super::state::AdminState;
 use super::{api, control, health, metrics, summary};
@@ -27,6 +28,9 @@ enum Page {
     Handshakes,
     Healthz,
     Metrics,
+    Asset(Asset),
+    Overview,
+    Walk(ConnectionId),
     Readyz,
     Summary,
 }
@@ -60,7 +64,7 @@ where
     let Some(endpoint) = endpoint else {
         return respond::problem(
             StatusCode::NOT_FOUND,
-            "there are: /api/handshakes /api/handshakes/ID /api/summary /healthz /metrics /readyz, and on the unix \
+            "there are: / /api/handshakes /api/handshakes/ID /api/summary /healthz /metrics /readyz, and on the unix \
              socket /api/drain /api/key-log /api/log-level /api/reload \
              /api/what-if",
         );
@@ -121,6 +125,9 @@ fn refuse<B>(state: &AdminState, local: IpAddr, request: &Request<B>) -> Option<
     let mut reply = respond::problem(StatusCode::UNAUTHORIZED, text);
     let headers = reply.headers_mut();
     headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    // What browsers ask their user for.
+    let basic = "Basic realm=\"handfast: the token as password\", charset=\"UTF-8\"";
+    headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(basic));
     Some(reply)
 }
 
@@ -137,7 +144,14 @@ impl Endpoint {
         if let Some(id) = path.strip_prefix("/api/handshakes/") {
             return Some(Self::Page(Page::Handshake(id.parse().ok()?)));
         }
+        if let Some(id) = path.strip_prefix("/handshakes/") {
+            return Some(Self::Page(Page::Walk(id.parse().ok()?)));
+        }
+        if let Some(asset) = Asset::find(path) {
+            return Some(Self::Page(Page::Asset(asset)));
+        }
         Some(match path {
+            "/" => Self::Page(Page::Overview),
             "/api/drain" => Self::Command(Command::Drain),
             "/api/handshakes" => Self::Page(Page::Handshakes),
             "/api/key-log" => Self::Command(Command::KeyLog),
@@ -170,6 +184,9 @@ impl Page {
             Self::Handshakes => api::handshakes(&state.telemetry.ring, query),
             Self::Healthz => health::healthz(),
             Self::Metrics => metrics::metrics(&state.telemetry.metrics, request.headers()),
+            Self::Asset(asset) => asset.reply(),
+            Self::Overview => page::main(state, query),
+            Self::Walk(id) => page::walk(&state.telemetry.ring, id),
             Self::Readyz => health::readyz(&state.readiness),
             Self::Summary => summary::summary(state),
         }

@@ -17,7 +17,8 @@ pub type Listening = Vec<(Arc<str>, ListenAddress)>;
 /// What the daemon says of itself: written by the daemon, read at every request.
 #[derive(Debug, Default)]
 pub struct DaemonStatus {
-    reload: ArcSwapOption<ReloadReport>,
+    /// Oldest first, [`RELOADS_KEPT`] at most.
+    reloads: ArcSwap<Vec<ReloadReport>>,
     listeners: ArcSwap<Listening>,
     shutdown: ArcSwapOption<Shutdown>,
     token: ArcSwapOption<BearerToken>,
@@ -30,10 +31,18 @@ struct Shutdown {
     closes_at: Instant,
 }
 
+/// How many reloads are remembered.
+const RELOADS_KEPT: usize = 16;
+
 impl DaemonStatus {
     /// A reload is over.
+    #[allow(clippy::needless_pass_by_value, reason = "it is kept")]
     pub fn reloaded(&self, report: ReloadReport) {
-        self.reload.store(Some(Arc::new(report)));
+        self.reloads.rcu(|reloads| {
+            let more_than_fit = (reloads.len() + 1).saturating_sub(RELOADS_KEPT);
+            let kept = reloads.iter().skip(more_than_fit).cloned();
+            kept.chain([report.clone()]).collect::<Vec<_>>()
+        });
     }
 
     /// These are the listeners from now on.
@@ -63,7 +72,12 @@ impl DaemonStatus {
     }
 
     pub(super) fn last_reload(&self) -> Option<ReloadReport> {
-        self.reload.load().as_deref().cloned()
+        self.reloads.load().last().cloned()
+    }
+
+    /// The last reloads, oldest first.
+    pub(super) fn reloads(&self) -> Arc<Vec<ReloadReport>> {
+        self.reloads.load_full()
     }
 
     pub(super) fn listeners(&self) -> Arc<Listening> {

@@ -38,6 +38,7 @@ pub(super) fn dev(to: Option<SocketAddr>, listen: SocketAddr, admin: Option<Sock
             shown(listen)
         ));
         say("");
+        say(&format!("the page of its handshake: http://{admin}/"));
         say(&format!(
             "recent handshakes: curl http://{admin}/api/handshakes"
         ));

@@ -43,6 +43,9 @@ pub struct HandshakeReport {
     pub server_name_label: ServerNameLabel,
     /// The negotiated ALPN protocol.
     pub alpn: Option<&'static str>,
+    /// The key type of the certificate that signed: `ecdsa`, `rsa`, `ed25519`; `None` where none
+    /// did, as with a resumed session.
+    pub certificate_type: Option<&'static str>,
     /// What became of the offer to resume.
     pub resumption: Resumption,
     /// The age of the session that was resumed, counted from its full handshake.
@@ -244,6 +247,7 @@ pub(super) fn sample() -> HandshakeReport {
         server_name: None,
         server_name_label: ServerNameLabel::None,
         alpn: None,
+        certificate_type: None,
         resumption: Resumption::NotOffered,
         session_age: None,
         false_start: FalseStart::NotApplicable,

@@ -40,6 +40,7 @@ impl Serialize for HandshakeReport {
         out.serialize_field("group", &self.group)?;
         out.serialize_field("server_name", &self.server_name.as_deref())?;
         out.serialize_field("alpn", &self.alpn)?;
+        out.serialize_field("certificate_type", &self.certificate_type)?;
         out.serialize_field("resumption", self.resumption.name())?;
         out.serialize_field("session_age_us", &self.session_age.map(micros))?;
         out.serialize_field("false_start", self.false_start.name())?;
@@ -237,6 +238,7 @@ mod tests {
             server_name: Some("example.com".into()),
             server_name_label: ServerNameLabel::Other,
             alpn: None,
+            certificate_type: None,
             resumption: Resumption::UnknownKey,
             session_age: None,
             false_start: FalseStart::NotApplicable,
@@ -275,7 +277,7 @@ mod tests {
             [
                 r#"{"id":"00000000000000ff","time":"2026-11-23T04:10:45Z","listener":"https","#,
                 r#""peer":"unix","proxy":"192.0.2.9:80","outcome":"failed","version":"1.2","kind":null,"hello_retry":true,"#,
-                r#""cipher":null,"group":"X25519","server_name":"example.com","alpn":null,"#,
+                r#""cipher":null,"group":"X25519","server_name":"example.com","alpn":null,"certificate_type":null,"#,
                 r#""resumption":"unknown_key","session_age_us":null,"#,
                 r#""false_start":"not_applicable","false_start_reason":null,"false_start_confidence":null,"ja4":null,"#,
                 r#""rtt_us":1500.0,"min_rtt_us":0.5,"round_trips":2,"extra_round_trips":["retry"],"#,

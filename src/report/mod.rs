@@ -5,6 +5,7 @@
 
 mod alert;
 mod details;
+pub mod explanation;
 mod failure;
 mod handshake;
 mod http2_limit;

@@ -33,19 +33,20 @@ pub struct Walk<'a> {
     /// The report.
     handshake: &'a HandshakeReport,
     /// Its messages in order.
-    walk: Vec<WalkStep>,
+    pub(crate) walk: Vec<WalkStep>,
     /// The phases that took any time, in wire order.
     phases: Vec<WalkPhase>,
 }
 
+/// One message.
 #[derive(Debug, Serialize)]
-struct WalkStep {
-    step: usize,
-    direction: &'static str,
-    name: &'static str,
-    bytes: u32,
-    at_us: f64,
-    what: String,
+pub(crate) struct WalkStep {
+    pub(crate) step: usize,
+    pub(crate) direction: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) bytes: u32,
+    pub(crate) at_us: f64,
+    pub(crate) what: String,
 }
 
 #[derive(Debug, Serialize)]

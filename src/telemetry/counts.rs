@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::histogram::HANDSHAKE;
-use crate::report::{FailureClass, Phase, Resumption};
+use crate::report::{ExtraRoundTrip, FailureClass, FalseStart, Phase, PhaseKind, Resumption};
 
 /// What was counted, either since the start or within a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,16 @@ pub struct Counts {
     pub probes: u64,
     /// Finished requests.
     pub requests: u64,
+    /// Handshakes that run: of the moment, not of a window.
+    pub in_flight: u64,
+    /// Handshakes with a HelloRetryRequest, failed ones included.
+    pub retries: u64,
+    /// Complete handshakes by [`FalseStart::index`].
+    pub false_starts: [u64; FalseStart::NAMES.len()],
+    /// Complete handshakes that took a round trip more, by [`ExtraRoundTrip`].
+    pub(super) avoidable: [u64; ExtraRoundTrip::ALL.len()],
+    /// Nanoseconds of those round trips.
+    pub(super) avoidable_nanos: [u64; ExtraRoundTrip::ALL.len()],
     pub(super) classes: [u64; FailureClass::ALL.len()],
     pub(super) resumptions: [u64; Resumption::ALL.len()],
     /// Nanoseconds of complete handshakes.
@@ -49,6 +59,25 @@ impl Counts {
         results
             .zip(self.resumptions)
             .filter(|(_, count)| *count > 0)
+    }
+
+    /// Round trips more than the one that each handshake takes, those that occurred: how many
+    /// handshakes had them, and what they cost in all, as far as it is known.
+    pub fn avoidable(&self) -> impl Iterator<Item = (ExtraRoundTrip, u64, Duration)> + '_ {
+        ExtraRoundTrip::ALL
+            .into_iter()
+            .zip(self.avoidable)
+            .zip(self.avoidable_nanos)
+            .map(|((cause, count), nanos)| (cause, count, Duration::from_nanos(nanos)))
+            .filter(|(_, count, _)| *count > 0)
+    }
+
+    /// The time of complete handshakes by whose it was, all of them together.
+    #[must_use]
+    pub fn time_of(&self, kind: PhaseKind) -> Duration {
+        let phases = Phase::ALL.into_iter().zip(self.phases);
+        let of_kind = phases.filter(|(phase, _)| phase.kind() == kind);
+        Duration::from_nanos(of_kind.map(|(_, nanos)| nanos).sum())
     }
 
     /// The mean of a phase over all complete handshakes, those without it included, so that the
@@ -95,6 +124,11 @@ impl Counts {
             resumed: self.resumed.saturating_sub(before.resumed),
             probes: self.probes.saturating_sub(before.probes),
             requests: self.requests.saturating_sub(before.requests),
+            in_flight: self.in_flight,
+            retries: self.retries.saturating_sub(before.retries),
+            false_starts: difference(&self.false_starts, &before.false_starts),
+            avoidable: difference(&self.avoidable, &before.avoidable),
+            avoidable_nanos: difference(&self.avoidable_nanos, &before.avoidable_nanos),
             classes: difference(&self.classes, &before.classes),
             resumptions: difference(&self.resumptions, &before.resumptions),
             phases: difference(&self.phases, &before.phases),
@@ -110,6 +144,11 @@ impl Default for Counts {
             resumed: 0,
             probes: 0,
             requests: 0,
+            in_flight: 0,
+            retries: 0,
+            false_starts: [0; FalseStart::NAMES.len()],
+            avoidable: [0; ExtraRoundTrip::ALL.len()],
+            avoidable_nanos: [0; ExtraRoundTrip::ALL.len()],
             classes: [0; FailureClass::ALL.len()],
             resumptions: [0; Resumption::ALL.len()],
             phases: [0; Phase::COUNTED],

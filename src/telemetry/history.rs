@@ -1,12 +1,14 @@
 //! What was counted within the last moments: 10 seconds, a minute, a quarter of an hour.
 //!
 //! Counters only grow, so a window is the difference of two readings of them. Readings are kept
-//! once a second for a minute and every 15 seconds beyond it, 121 in all, about 100 KB.
+//! once a second for a minute and every 15 seconds beyond it, 121 in all, about 100 KB; of how the
+//! time is made up every minute, 16 in all, about 130 KB.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::composition::Compositions;
 use super::counts::Counts;
 
 /// Readings of the process's counters over the last quarter of an hour.
@@ -30,6 +32,8 @@ struct Kept {
     fine: VecDeque<(Instant, Counts)>,
     /// Oldest first, one every [`COARSE`].
     coarse: VecDeque<(Instant, Counts)>,
+    /// Oldest first, one a minute.
+    compositions: VecDeque<(Instant, Compositions)>,
 }
 
 /// The windows that are told.
@@ -41,6 +45,8 @@ const SPANS: [Duration; 3] = [
 const COARSE: Duration = Duration::from_secs(15);
 const FINE_KEPT: usize = 61;
 const COARSE_KEPT: usize = 61;
+const MINUTE: Duration = Duration::from_secs(60);
+const COMPOSITIONS_KEPT: usize = 16;
 /// A tick that comes a little early still counts as a whole one.
 const SLACK: Duration = Duration::from_millis(500);
 
@@ -62,6 +68,45 @@ impl History {
         if kept.fine.len() > FINE_KEPT {
             kept.fine.pop_front();
         }
+    }
+
+    /// Keeps a reading of how the time is made up, once a minute; `read` is called where it is due.
+    pub(super) fn tick_compositions(&self, now: Instant, read: impl FnOnce() -> Compositions) {
+        let mut kept = self.kept();
+        let due = kept
+            .compositions
+            .back()
+            .is_none_or(|(last, _)| now.saturating_duration_since(*last) + SLACK >= MINUTE);
+        if due {
+            kept.compositions.push_back((now, read()));
+        }
+        if kept.compositions.len() > COMPOSITIONS_KEPT {
+            kept.compositions.pop_front();
+        }
+    }
+
+    /// How the time of the last quarter of an hour was made up, where `all` is as of now.
+    pub(super) fn compositions(&self, all: &Compositions) -> Compositions {
+        match self.kept().compositions.front() {
+            Some((_, before)) => all.since(before),
+            None => all.clone(),
+        }
+    }
+
+    /// The last quarter of an hour in steps of 15 seconds, oldest first; the last step ends now,
+    /// with `counts`, and is shorter.
+    pub(super) fn series(&self, now: Instant, counts: &Counts) -> Vec<Window> {
+        let kept = self.kept();
+        let ends = kept.coarse.iter().skip(1).map(|(at, counts)| (*at, counts));
+        let ends = ends.chain([(now, counts)]);
+        let steps = kept.coarse.iter().zip(ends);
+        steps
+            .map(|((start, before), (end, after))| Window {
+                span: COARSE,
+                covered: end.saturating_duration_since(*start),
+                counts: after.since(before),
+            })
+            .collect()
     }
 
     /// The windows that end now, with `counts` as of now; none before the first tick.
@@ -132,6 +177,10 @@ mod tests {
         };
         assert!((900..=915).contains(&long), "{long}");
         assert_eq!(counted, 7 * long);
+        let series = history.series(now, &counts(28_000));
+        assert_eq!(series.len(), 61);
+        let sum: u64 = series.iter().map(|step| step.counts.requests).sum();
+        assert_eq!(sum, counted);
         let kept = history.kept();
         assert_eq!((kept.fine.len(), kept.coarse.len()), (61, 61));
     }

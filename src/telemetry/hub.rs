@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::access_log::AccessLog;
+use super::composition::Compositions;
 use super::events::EventLog;
 use super::history::{History, Window};
 use super::listener_metrics::ListenerMetrics;
@@ -116,7 +117,22 @@ impl Telemetry {
 
     /// Keeps a reading of the counters; to be called once a second.
     pub fn tick(&self) {
-        self.history.tick(Instant::now(), self.metrics.counts());
+        let now = Instant::now();
+        self.history.tick(now, self.metrics.counts());
+        self.history
+            .tick_compositions(now, || self.metrics.compositions());
+    }
+
+    /// How the time of complete handshakes of the last quarter of an hour was made up.
+    #[must_use]
+    pub fn compositions(&self) -> Compositions {
+        self.history.compositions(&self.metrics.compositions())
+    }
+
+    /// The last quarter of an hour in steps of 15 seconds, oldest first; the last one is shorter.
+    #[must_use]
+    pub fn series(&self) -> Vec<Window> {
+        self.history.series(Instant::now(), &self.metrics.counts())
     }
 
     /// What was counted within the last 10 seconds, minute and quarter of an hour; nothing before

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::accept_fault::AcceptFault;
+use super::composition::{CompositionMetrics, Compositions};
 use super::counts::Counts;
 use super::exemplar::{Exemplar, Exemplars};
 use super::exposition::{Exposition, Kind, Seconds};
 use super::histogram::{HANDSHAKE, Histogram};
 use super::labelled::Labelled;
 use super::metrics_settings::MetricsSettings;
+use super::mix::Mix;
 use super::server_name_metrics::ServerNameMetrics;
 use super::shard::Block;
 use crate::config::PerSni;
@@ -26,6 +28,8 @@ pub struct ListenerMetrics {
     counters: Block,
     server_names: Labelled<ServerNameLabel, ServerNameMetrics>,
     negotiated: Labelled<Negotiated, Block>,
+    protocols: Labelled<(&'static str, &'static str), Block>,
+    compositions: CompositionMetrics,
     accept_errors: [AtomicU64; AcceptFault::ALL.len()],
     exemplars: Box<[Exemplars; DURATIONS]>,
     settings: Arc<MetricsSettings>,
@@ -42,6 +46,19 @@ pub struct HandshakeTotals {
     pub failed: u64,
     /// Connections that sent nothing.
     pub probes: u64,
+}
+
+/// Handshakes of one listener and server name so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerNameTotals {
+    /// The configured name, or that it was none of them.
+    pub name: ServerNameLabel,
+    /// Complete, with a new session.
+    pub full: u64,
+    /// Complete, with one of before.
+    pub resumed: u64,
+    /// Failed.
+    pub failed: u64,
 }
 
 type Negotiated = (ProtocolVersion, &'static str, &'static str);
@@ -74,7 +91,9 @@ const PART: usize = DURATION + DURATIONS * HANDSHAKE.counters();
 const PHASE: usize = PART + Part::ALL.len() * HANDSHAKE.counters();
 const UNKNOWN_KIND: usize = PHASE + KINDS * PHASES * HANDSHAKE.counters();
 const AVOIDABLE: usize = UNKNOWN_KIND + HANDSHAKE.counters();
-const COUNTERS: usize = AVOIDABLE + ExtraRoundTrip::ALL.len();
+/// How many had them, beside the nanoseconds in [`AVOIDABLE`].
+const AVOIDED: usize = AVOIDABLE + ExtraRoundTrip::ALL.len();
+const COUNTERS: usize = AVOIDED + ExtraRoundTrip::ALL.len();
 
 static FIRST_REQUEST_WAIT: Histogram = Histogram::at(&HANDSHAKE, UNKNOWN_KIND);
 
@@ -170,6 +189,38 @@ impl ListenerMetrics {
         }
     }
 
+    /// Adds how the time of its handshakes is made up.
+    pub(super) fn add_compositions_to(&self, compositions: &mut Compositions) {
+        self.compositions.add_to(compositions);
+    }
+
+    /// Adds what was negotiated.
+    pub(super) fn add_mix_to(&self, mix: &mut Mix) {
+        for ((version, cipher, group), count) in self.negotiated.sorted(|key| *key) {
+            mix.add_negotiated(version, cipher, group, count.sum(0));
+        }
+        for ((alpn, certificate), count) in self.protocols.sorted(|key| *key) {
+            mix.add_protocol(alpn, certificate, count.sum(0));
+        }
+    }
+
+    /// How its handshakes ended by server name, in the order of the names.
+    #[must_use]
+    pub fn server_names(&self) -> Vec<ServerNameTotals> {
+        let names = self.server_names.sorted(|name| name.as_str().to_owned());
+        let totals = names.iter().map(|(name, counters)| {
+            let mut counts = Counts::default();
+            counters.add_to(&mut counts);
+            ServerNameTotals {
+                name: name.clone(),
+                full: counts.full,
+                resumed: counts.resumed,
+                failed: counts.failed(),
+            }
+        });
+        totals.collect()
+    }
+
     /// Adds what was counted here.
     pub(super) fn add_to(&self, counts: &mut Counts) {
         let block = &self.counters;
@@ -177,6 +228,17 @@ impl ListenerMetrics {
             name.add_to(counts);
         }
         counts.probes += block.sum(PROBES);
+        counts.in_flight += block.gauge(IN_FLIGHT);
+        counts.retries += block.sum(HELLO_RETRY);
+        for (sums, first) in [
+            (&mut counts.false_starts, FALSE_START),
+            (&mut counts.avoidable, AVOIDED),
+            (&mut counts.avoidable_nanos, AVOIDABLE),
+        ] {
+            for (sum, counter) in sums.iter_mut().zip(first..) {
+                *sum += block.sum(counter);
+            }
+        }
         for version in ProtocolVersion::ALL {
             for result in Resumption::ALL {
                 counts.resumptions[result as usize] += block.sum(resumption(version, result));
@@ -206,6 +268,7 @@ impl ListenerMetrics {
         for (cause, wait) in report.avoidable() {
             let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
             lane.add(AVOIDABLE + cause as usize, nanos);
+            lane.add(AVOIDED + cause as usize, 1);
         }
         duration(version, kind).observe(lane, report.total);
         if self.settings.exemplars() {
@@ -230,6 +293,13 @@ impl ListenerMetrics {
             || Block::new(1),
             |count| count.lane().add(0, 1),
         );
+        let protocol = (
+            report.alpn.unwrap_or("none"),
+            report.certificate_type.unwrap_or("none"),
+        );
+        self.protocols
+            .with(&protocol, || Block::new(1), |count| count.lane().add(0, 1));
+        self.compositions.observe(kind, report);
     }
 
     fn server_name(&self, label: &ServerNameLabel, count: impl Fn(&ServerNameMetrics)) {
@@ -259,6 +329,8 @@ impl ListenerMetrics {
             counters: Block::new(COUNTERS),
             server_names,
             negotiated: Labelled::new(MAX_NEGOTIATED),
+            protocols: Labelled::new(MAX_NEGOTIATED),
+            compositions: CompositionMetrics::new(),
             accept_errors: <[AtomicU64; AcceptFault::ALL.len()]>::default(),
             exemplars: Box::default(),
             settings,

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use super::composition::Compositions;
 use super::counts::Counts;
 use super::exposition::{Exposition, Format, Kind};
 use super::key_log_metrics::{self, KeyLogMetrics};
 use super::limit_metrics::{Limit, LimitRefusals};
 use super::listener_metrics::{self, HandshakeTotals, ListenerMetrics};
 use super::metrics_settings::MetricsSettings;
+use super::mix::Mix;
 use super::request_metrics::{self, RequestMetrics};
 use super::stream::Dropped;
-use super::upstream_metrics::{self, UpstreamMetrics};
+use super::upstream_metrics::{self, UpstreamMetrics, UpstreamTotals};
 use crate::config;
 
 /// All metrics of the process. Handles are asked for when a configuration is built and kept by
@@ -182,6 +184,46 @@ impl Metrics {
             listener.add_to(&mut counts);
         }
         counts
+    }
+
+    /// How the time of all complete handshakes is made up, over all listeners.
+    #[must_use]
+    pub fn compositions(&self) -> Compositions {
+        let mut compositions = Compositions::default();
+        for listener in self.handles().listeners.values() {
+            listener.add_compositions_to(&mut compositions);
+        }
+        compositions
+    }
+
+    /// What complete handshakes negotiated, over all listeners.
+    #[must_use]
+    pub fn mix(&self) -> Mix {
+        let mut mix = Mix::default();
+        for listener in self.handles().listeners.values() {
+            listener.add_mix_to(&mut mix);
+        }
+        mix
+    }
+
+    /// The certificates that serve and when they expire, in seconds since 1970.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<(Arc<str>, i64)> {
+        let handles = self.handles();
+        let certificates = handles.certificates.iter();
+        certificates
+            .map(|(name, end)| (name.clone(), *end))
+            .collect()
+    }
+
+    /// The upstreams and what was counted of them.
+    #[must_use]
+    pub fn upstreams(&self) -> Vec<(Arc<str>, UpstreamTotals)> {
+        let handles = self.handles();
+        let upstreams = handles.upstreams.iter();
+        upstreams
+            .map(|(name, metrics)| (name.clone(), metrics.totals()))
+            .collect()
     }
 
     /// Everything as text for a scraper, families sorted by name.

@@ -8,6 +8,7 @@ mod accept_fault;
 mod access_log;
 mod client_address;
 mod combined;
+mod composition;
 mod counts;
 mod events;
 mod exemplar;
@@ -23,6 +24,7 @@ mod line;
 mod listener_metrics;
 mod metrics;
 mod metrics_settings;
+mod mix;
 mod request_metrics;
 mod ring;
 #[cfg(test)]
@@ -39,6 +41,7 @@ mod writer;
 
 pub use accept_fault::AcceptFault;
 pub use access_log::{AccessLog, AccessRecord, AccessTls, ClientWords, HttpProtocol};
+pub use composition::{Composition, Compositions, HandshakeForm};
 pub use counts::Counts;
 pub use events::EventLog;
 pub use exposition::Format;
@@ -46,8 +49,11 @@ pub use history::{History, Window};
 pub use hub::{LogError, Telemetry, TelemetryGuard};
 pub use key_log_metrics::KeyLogMetrics;
 pub use limit_metrics::Limit;
-pub use listener_metrics::{HandshakeTotals, ListenerMetrics};
+pub use listener_metrics::{HandshakeTotals, ListenerMetrics, ServerNameTotals};
 pub use metrics::{Metrics, Totals};
+pub use mix::Mix;
 pub use request_metrics::RequestMetrics;
 pub use ring::{HandshakeRing, RingOrder, RingOutcome, RingQuery, RingUsage};
-pub use upstream_metrics::{CheckResult, RetryReason, UpstreamFailure, UpstreamMetrics};
+pub use upstream_metrics::{
+    CheckResult, RetryReason, UpstreamFailure, UpstreamMetrics, UpstreamTotals,
+};

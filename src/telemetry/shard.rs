@@ -25,7 +25,7 @@ struct Line([AtomicU64; COUNTERS_PER_LINE]);
 
 const COUNTERS_PER_LINE: usize = 16;
 
-/// More lanes than this cost memory (a listener takes about 8 KB a lane) and gain little.
+/// More lanes than this cost memory (a listener takes about 16 KB a lane) and gain little.
 const MAX_LANES: usize = 16;
 
 static LANES: LazyLock<usize> = LazyLock::new(|| {

@@ -16,6 +16,29 @@ pub struct UpstreamMetrics {
     healthy: AtomicU64,
 }
 
+/// What was counted of one upstream so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTotals {
+    /// Connections that are open, idle ones included.
+    pub connections_open: u64,
+    /// Requests handed over.
+    pub requests: u64,
+    /// Of those, on a kept connection.
+    pub reused: u64,
+    /// Requests tried again on another connection or server.
+    pub retries: u64,
+    /// Servers; each address of a name is one.
+    pub servers: u64,
+    /// Those of them that are neither ejected nor unhealthy.
+    pub healthy: u64,
+    /// Failed exchanges by reason, those that occurred.
+    pub failures: Vec<(UpstreamFailure, u64)>,
+    /// The mean time until the head of a response; `None` before the first.
+    pub first_byte: Option<Duration>,
+    /// The mean time to connect, TLS handshake included; `None` before the first.
+    pub connect: Option<Duration>,
+}
+
 const CONNECTIONS: usize = 0;
 const EJECTIONS: usize = 1;
 const REQUESTS_NEW: usize = 2;
@@ -92,6 +115,33 @@ impl UpstreamMetrics {
     pub fn servers(&self, all: usize, healthy: usize) {
         self.servers.store(all as u64, Ordering::Relaxed);
         self.healthy.store(healthy as u64, Ordering::Relaxed);
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn totals(&self) -> UpstreamTotals {
+        let sum = |counter| self.counters.sum(counter);
+        let mean = |histogram: &Histogram| {
+            let reading = histogram.read(&self.counters);
+            let nanos = reading.sum.checked_div(reading.count());
+            nanos.map(Duration::from_nanos)
+        };
+        let failures = UpstreamFailure::ALL.into_iter();
+        let failures = failures.map(|failure| (failure, sum(FAILURES + failure as usize)));
+        UpstreamTotals {
+            connections_open: self.counters.gauge(CONNECTIONS),
+            requests: sum(REQUESTS_NEW) + sum(REQUESTS_REUSED),
+            reused: sum(REQUESTS_REUSED),
+            retries: RetryReason::ALL
+                .map(|it| sum(RETRIES + it as usize))
+                .iter()
+                .sum(),
+            servers: self.servers.load(Ordering::Relaxed),
+            healthy: self.healthy.load(Ordering::Relaxed),
+            failures: failures.filter(|(_, count)| *count > 0).collect(),
+            first_byte: mean(&FIRST_BYTE_TIME),
+            connect: mean(&CONNECT_TIME),
+        }
     }
 
     /// An exchange failed.

@@ -18,6 +18,7 @@ pub(super) struct Clock {
     running: Running,
     phases: Phases,
     parts: Parts,
+    signed: Option<&'static str>,
     sessions: SessionFacts,
     session: SessionContext,
 }
@@ -40,9 +41,15 @@ impl Clock {
             running: Running::Phase(Phase::AcceptQueue),
             phases: Phases::default(),
             parts: Parts::default(),
+            signed: None,
             sessions: SessionFacts::default(),
             session: SessionContext::default(),
         }
+    }
+
+    /// The key type of the certificate that signed; `None` before, and where a session is resumed.
+    pub(super) const fn signed(&self) -> Option<&'static str> {
+        self.signed
     }
 
     /// The phase that is running.
@@ -132,6 +139,7 @@ impl Clock {
     fn charge_work(&mut self, phase: Phase, elapsed: Duration) {
         let work = work::take();
         self.parts.merge(&work.parts);
+        self.signed = work.signed.or(self.signed);
         self.sessions.merge(work.sessions);
         // We sign in full handshakes only: then a session that opened was not used after all.
         let full = work.parts.nanos(Part::Sign) > 0;

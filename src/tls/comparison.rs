@@ -195,7 +195,8 @@ fn compare(
     }
 }
 
-const fn type_of(algorithm: SignatureAlgorithm) -> &'static str {
+/// A key type's name in details, reports and the API.
+pub(super) const fn type_of(algorithm: SignatureAlgorithm) -> &'static str {
     match algorithm {
         SignatureAlgorithm::RSA => "rsa",
         SignatureAlgorithm::ECDSA => "ecdsa",

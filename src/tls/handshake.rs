@@ -541,6 +541,7 @@ impl<'a> Facts<'a> {
         let phase = handshake.clock.phase();
         let (phases, parts, total) = handshake.clock.stop(now);
         let sessions = handshake.clock.sessions();
+        let certificate_type = handshake.clock.signed();
         let early_data = handshake.early_data;
         let transcript = &mut handshake.transcript;
         let server = transcript.server();
@@ -598,6 +599,7 @@ impl<'a> Facts<'a> {
                 .map(Into::into),
             server_name_label: self.label.clone(),
             alpn: alpn.map(Alpn::name),
+            certificate_type,
             resumption: resumption(self.hello.as_ref(), server.version, kind, sessions),
             session_age: sessions
                 .age

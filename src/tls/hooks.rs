@@ -16,6 +16,7 @@ use tokio_rustls::rustls::{
     SupportedProtocolVersion,
 };
 
+use super::comparison::type_of;
 use super::work::{note, timed};
 use crate::report::Part;
 
@@ -108,7 +109,7 @@ pub(super) struct TimedKey(pub(super) Arc<dyn SigningKey>);
 impl SigningKey for TimedKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         let inner = self.0.choose_scheme(offered)?;
-        Some(Box::new(TimedSigner(inner)))
+        Some(Box::new(TimedSigner(inner, type_of(self.0.algorithm()))))
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
@@ -121,10 +122,11 @@ impl SigningKey for TimedKey {
 }
 
 #[derive(Debug)]
-struct TimedSigner(Box<dyn Signer>);
+struct TimedSigner(Box<dyn Signer>, &'static str);
 
 impl Signer for TimedSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        note(|work| work.signed = Some(self.1));
         timed(Part::Sign, || self.0.sign(message))
     }
 

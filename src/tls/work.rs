@@ -19,6 +19,8 @@ pub(super) struct Work {
     pub(super) parts: Parts,
     /// Whether a key agreement was completed: marks the ClientKeyExchange of TLS 1.2.
     pub(super) key_agreed: bool,
+    /// The key type of the certificate that signed.
+    pub(super) signed: Option<&'static str>,
     /// What became of the sessions that were offered.
     pub(super) sessions: SessionFacts,
     /// What sessions that are made now depend on.
@@ -80,6 +82,7 @@ impl SessionFacts {
 const NOTHING: Work = Work {
     parts: Parts::ZERO,
     key_agreed: false,
+    signed: None,
     sessions: SessionFacts {
         verdict: None,
         age: None,

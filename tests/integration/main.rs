@@ -33,6 +33,7 @@ mod key_log;
 mod limits;
 mod load;
 mod negotiation;
+mod page;
 mod phases;
 mod probe;
 mod proxy_protocol;

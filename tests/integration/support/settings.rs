@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) log_level: String,
     /// Lines of `[log]`
     pub(crate) log: String,
+    /// Lines of `[admin]`
+    pub(crate) admin: String,
     /// Whole tables, appended.
     pub(crate) more: String,
 }
@@ -39,6 +41,7 @@ impl Settings {
             drain_timeout: "10s".to_owned(),
             log_level: "info".to_owned(),
             log: "handshake = { events = \"all\", sample = 1.0 }".to_owned(),
+            admin: String::new(),
             more: String::new(),
         }
     }
@@ -79,6 +82,7 @@ impl Settings {
             drain_timeout,
             log_level,
             log,
+            admin,
             more,
         } = self;
         let dir = dir.display();
@@ -128,6 +132,7 @@ level = "{log_level}"
 [admin]
 address = "127.0.0.1:0"
 socket = "admin.sock"
+{admin}
 
 {more}
 "#
