@@ -314,6 +314,12 @@ impl Snapshot {
         named.peek().is_some() && named.all(|it| it.requires_certificate() && !serves(it))
     }
 
+    /// The upstreams with their names, in the order of the configuration.
+    pub fn upstreams(&self) -> impl Iterator<Item = (&str, &Arc<Cluster>)> {
+        let specs = self.config.upstreams.iter().map(|spec| &*spec.name);
+        specs.zip(&self.clusters)
+    }
+
     /// The upstream at `id`.
     #[must_use]
     pub fn cluster(&self, id: UpstreamId) -> &Arc<Cluster> {

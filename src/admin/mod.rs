@@ -24,6 +24,7 @@ mod service;
 mod state;
 mod status;
 mod summary;
+mod upstream_summary;
 mod what_if;
 mod window;
 
@@ -37,5 +38,6 @@ pub use status::{DaemonStatus, Listening};
 pub use summary::{
     DrainStage, DrainSummary, HandshakeCounts, KeyLogSummary, ListenerSummary, RingSummary, Summary,
 };
+pub use upstream_summary::{ServerSummary, UpstreamSummary};
 pub use what_if::{Forecast, ForecastFailure, ForecastRefusal};
 pub use window::{DurationSummary, WindowCounts, WindowSummary};

@@ -10,6 +10,7 @@ use super::moment;
 use super::reload_report::ReloadReport;
 use super::respond::{self, Reply};
 use super::state::AdminState;
+use super::upstream_summary::{UpstreamSummary, upstreams};
 use super::window::WindowSummary;
 use crate::telemetry::{RingUsage, Totals};
 use crate::tls::KeyLogStatus;
@@ -33,6 +34,9 @@ pub struct Summary {
     pub requests: u64,
     /// The listeners, in the order of the configuration.
     pub listeners: Vec<ListenerSummary>,
+    /// The upstreams, in the order of the configuration.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamSummary>,
     /// The last reload, by signal or command; `None` before the first.
     pub last_reload: Option<ReloadReport>,
     /// What the shutdown waits for; `None` while there is none.
@@ -146,6 +150,7 @@ pub(super) fn summary(state: &AdminState) -> Reply {
         },
         requests,
         listeners: listeners.collect(),
+        upstreams: upstreams(&state.snapshots.load()),
         last_reload: state.status.last_reload(),
         drain: state.status.drain(),
         key_log: state.key_log.status().map(KeyLogSummary::from),

@@ -54,6 +54,7 @@ mod true_waits;
 mod tunnels;
 mod unix_listeners;
 mod upstream_faults;
+mod upstream_health;
 mod upstream_tls;
 mod websocket;
 mod what_if;

@@ -26,9 +26,13 @@ pub(super) fn write(out: &mut Html, view: &View<'_>) {
 /// What is known of an upstream's health, in words: the one place that says so.
 fn health(totals: &UpstreamTotals) -> String {
     let failed: u64 = totals.failures.iter().map(|(_, count)| count).sum();
-    match (totals.requests, failed) {
+    let words = match (totals.requests, failed) {
         (0, 0) => "not asked yet".to_owned(),
         (_, 0) => "no failure".to_owned(),
         (_, failed) => format!("{failed} failed"),
+    };
+    match totals.servers.saturating_sub(totals.healthy) {
+        0 => words,
+        out => format!("{out} of {} out, {words}", totals.servers),
     }
 }
