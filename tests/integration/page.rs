@@ -110,7 +110,8 @@ const FAINT: &str = r"(() => {
 
 #[test]
 fn the_page_shows_what_clients_counted() {
-    let daemon = Daemon::run(&Settings::new(Origin::start().address()));
+    let origin = Origin::start();
+    let daemon = Daemon::run(&Settings::new(origin.address()));
     let mut browser = Browser::start();
     browser.open(daemon.address("admin"), "/");
     let made = traffic(&daemon);
@@ -182,7 +183,13 @@ fn the_page_shows_what_clients_counted() {
     assert!(names.contains("example.test"), "{names}");
     assert!(names.contains("(not configured)"), "{names}");
     assert!(browser.text("#certificates").contains("main"));
-    assert!(browser.text("#upstreams").contains("origin"));
+    let upstreams = browser.text("#upstreams");
+    assert!(upstreams.contains("origin"), "{upstreams}");
+    let server = origin.address().to_string();
+    assert!(
+        upstreams.contains(&server) && upstreams.contains("up"),
+        "{upstreams}"
+    );
 
     // A row each with its own waterfall, and a click away the walk and its JSON.
     let bars = browser.run("document.querySelectorAll('#recent tbody tr .bar').length");

@@ -1,4 +1,4 @@
-//! Upstreams: what they take and how fast they answer.
+//! Upstreams: what they take and how fast they answer, and how each of their servers is.
 
 use super::figures::time_or_none;
 use super::html::Html;
@@ -19,6 +19,16 @@ pub(super) fn write(out: &mut Html, view: &View<'_>) {
             .map(|(failure, count)| format!("{count} {}", failure.name()))
             .collect();
         out.cell(failures.join(", ")).raw("</tr>");
+    }
+    out.raw("</tbody></table></div><div class=\"scroll\"><table aria-label=\"Servers of upstreams\"><thead><tr><th>upstream</th><th>server</th><th>state</th><th class=\"n\">in flight</th><th class=\"n\">first byte</th></tr></thead><tbody>");
+    for (name, cluster) in view.state.snapshots.load().upstreams() {
+        for server in cluster.status() {
+            out.raw("<tr>").cell(name).cell(&server.address);
+            out.cell(server.state.name())
+                .number(server.in_flight)
+                .number(time_or_none(server.first_byte))
+                .raw("</tr>");
+        }
     }
     out.raw("</tbody></table></div></section>");
 }
