@@ -163,6 +163,9 @@ enum State {
     Open,
     /// Something was written that may not be on its way.
     Unflushed,
+    /// The writer takes no more. What still comes is thrown away: bytes that nobody has read turn
+    /// a close into a reset, which would take the other direction's last bytes with it.
+    Refused,
     /// The reader has ended.
     Ending,
     Ended,
@@ -194,6 +197,13 @@ impl Direction {
             while !self.buffer.is_empty() {
                 match ready!(Pin::new(&mut *writer).poll_write(cx, &self.buffer)) {
                     Ok(written) if written > 0 => self.buffer.advance(written),
+                    // It may have said its last before it closed: that is still to be read, and
+                    // shows whether it broke off.
+                    _ if self.writer == TunnelEnd::Upstream => {
+                        self.buffer.clear();
+                        self.state = State::Refused;
+                        continue;
+                    }
                     _ => return Poll::Ready(Err(self.writer)),
                 }
                 self.state = State::Unflushed;
@@ -217,6 +227,19 @@ impl Direction {
                             return Poll::Pending;
                         }
                     }
+                }
+                State::Refused => {
+                    self.buffer.reserve(BUFFER);
+                    match pin!(reader.read_buf(&mut self.buffer)).poll(cx) {
+                        Poll::Ready(Ok(0)) => self.state = State::Ended,
+                        Poll::Ready(Ok(count)) => self.bytes += count as u64,
+                        Poll::Ready(Err(_)) => return Poll::Ready(Err(self.reader)),
+                        Poll::Pending => {
+                            self.buffer = BytesMut::new();
+                            return Poll::Pending;
+                        }
+                    }
+                    self.buffer.clear();
                 }
                 State::Ending => {
                     match ready!(Pin::new(&mut *writer).poll_shutdown(cx)) {

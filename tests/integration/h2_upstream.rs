@@ -215,11 +215,20 @@ async fn what_a_client_cancels_is_cancelled_upstream_at_once() {
     }
     // In the middle of messages both ways.
     let before = origin.cancelled();
-    let (mut sender, request) = call("/echo");
-    let mut response = client.send_request(request).await.unwrap();
-    sender.send_data(Bytes::from("one")).await.unwrap();
-    assert_eq!(piece(&mut response).await, "one");
-    drop((sender, response));
+    let (connector, name) = Client::new().alpn(&["h2"]).connector();
+    let tcp = tokio::net::TcpStream::connect(daemon.https())
+        .await
+        .unwrap();
+    let stream = connector.connect(name, tcp).await.unwrap();
+    let (mut frames, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("https://example.test/echo").body(()).unwrap();
+    let (response, mut body) = frames.send_request(request, false).unwrap();
+    body.send_data(Bytes::from("one"), false).unwrap();
+    let mut response = response.await.unwrap();
+    let message = response.body_mut().data().await.unwrap();
+    assert_eq!(message.unwrap(), "one");
+    body.send_reset(h2::Reason::CANCEL);
     wait_until(LIMIT, "the cancel", || origin.cancelled() == before + 1);
     // The connection is fine.
     let response = client.send_request(get("/head")).await.unwrap();
