@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 use super::ask_key_log::{self, KeyLogArgs};
 use super::ask_what_if::{self, WhatIfArgs};
 use super::exit::Exit;
+use super::man::{self, ManPage};
 use super::probe::{self, ProbeArgs};
 use super::socket_client::{SocketArgs, ViewArgs};
 use super::ticket_key::{self, TicketKeyCommand};
-use super::{ask_reload, check, dev, explain, run, status, top};
+use super::{ask_reload, check, completions, dev, explain, run, schema, status, top};
 
 /// A TLS-terminating reverse proxy that shows you the handshake.
 #[derive(Debug, Parser)]
@@ -22,7 +24,7 @@ use super::{ask_reload, check, dev, explain, run, status, top};
     arg_required_else_help = true,
     propagate_version = true
 )]
-struct Cli {
+pub(super) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -121,8 +123,31 @@ enum Command {
         #[command(flatten)]
         change: WhatIfArgs,
     },
+    /// Tell about the configuration's format.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print a page of the manual, or write all of them.
+    Man {
+        /// The page.
+        #[arg(default_value = "handfast")]
+        page: ManPage,
+        /// Write all pages into this directory, in place of printing one.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// Print the version.
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print its JSON Schema (draft 2020-12), with which editors complete and check it.
+    Schema,
 }
 
 pub(super) const DEFAULT_CONFIG: &str = "/etc/handfast/handfast.toml";
@@ -159,6 +184,9 @@ pub fn main() -> Exit {
         Command::KeyLog { socket, key_log } => ask_key_log::ask_key_log(&socket, &key_log),
         Command::Explain { class } => explain::explain(class.as_deref()),
         Command::WhatIf { socket, change } => ask_what_if::ask_what_if(&socket, &change),
+        Command::Config(ConfigCommand::Schema) => schema::schema(),
+        Command::Completions { shell } => completions::completions(shell),
+        Command::Man { page, out } => man::man(page, out.as_deref()),
         Command::Version => {
             say(&format!("handfast {}", env!("CARGO_PKG_VERSION")));
             Exit::Ok
