@@ -7,7 +7,7 @@ CARGO_FLAGS ?= --locked
 TOOLS = curl:curl openssl:openssl gnutls-cli:gnutls-bin h2load:nghttp2-client wrk:wrk chromium:chromium slowhttptest:slowhttptest \
 	haproxy:haproxy nginx:nginx /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
 
-.PHONY: help run test tools check lint soak release instructions instructions-keep bench bench-quick bench-record
+.PHONY: help run test tools check lint soak release deb image instructions instructions-keep bench bench-quick bench-record
 
 help:
 	@echo "make run     serve https://localhost:8443 with a certificate made in memory and a demo upstream"
@@ -16,6 +16,8 @@ help:
 	@echo "make soak    the long tests: throttled transfers of 200 MB, crowds, a storm of handshakes, a minute of mixed traffic"
 	@echo "make instructions  count the instructions of a handshake, against the kept counts"
 	@echo "make release an optimised build in target/release"
+	@echo "make deb     a Debian package (cargo install cargo-deb), and from it to a first answer"
+	@echo "make image   the file system of the container image in target/image; deploy/docker has the Dockerfile"
 	@echo "make bench   beside nginx and HAProxy, in about 15 minutes; bench-quick in under 5"
 
 run:
@@ -23,6 +25,17 @@ run:
 
 release:
 	$(CARGO) build $(CARGO_FLAGS) --release
+
+# Installs into a directory of its own; nothing of the machine changes.
+deb: release
+	@command -v cargo-deb >/dev/null || { echo "missing: cargo-deb (cargo install cargo-deb)" >&2; exit 1; }
+	sh deploy/deb/stage.sh target/release/handfast
+	$(CARGO) deb $(CARGO_FLAGS) --no-build --output target/debian/
+	sh deploy/deb/first-hour.sh "$$(ls -t target/debian/handfast_*.deb | head -n 1)"
+
+image: release
+	rm -rf target/image
+	sh deploy/docker/build.sh target/release/handfast target/image
 
 # Installs what is missing when root; else names it and fails.
 tools:

@@ -1,0 +1,20 @@
+#!/bin/sh
+# What the package has beside the command, into target/deb: stage.sh COMMAND. The manual and the
+# completions are what the command itself prints.
+set -eu
+cd "$(dirname "$0")/../.."
+handfast=$1
+stage=target/deb
+rm -rf "$stage"
+mkdir -p "$stage/man"
+install -m 0755 "$handfast" "$stage/handfast"
+"$handfast" man --out "$stage/man"
+for shell in bash zsh fish; do
+  "$handfast" completions "$shell" > "$stage/handfast.$shell"
+done
+"$handfast" config schema > "$stage/handfast.schema.json"
+for unit in service socket; do
+  install -m 0644 "deploy/systemd/handfast.$unit" "$stage/handfast.$unit"
+done
+sysusers=$(find deploy/systemd -path '*sysusers*' -type f | head -n 1)
+install -m 0644 "$sysusers" "$stage/sysusers.conf"
