@@ -13,8 +13,5 @@ for shell in bash zsh fish; do
   "$handfast" completions "$shell" > "$stage/handfast.$shell"
 done
 "$handfast" config schema > "$stage/handfast.schema.json"
-for unit in service socket; do
-  install -m 0644 "deploy/systemd/handfast.$unit" "$stage/handfast.$unit"
-done
-sysusers=$(find deploy/systemd -path '*sysusers*' -type f | head -n 1)
-install -m 0644 "$sysusers" "$stage/sysusers.conf"
+install -m 0644 deploy/systemd/handfast.service "$stage/handfast.service"
+install -m 0644 deploy/systemd/sysusers.d/handfast.conf "$stage/sysusers.conf"
