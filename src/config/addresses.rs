@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::diagnostic::Diagnostic;
-use super::model::ServerAddress;
+use super::upstream::ServerAddress;
 use super::value::Value;
 use super::wording::quoted;
 use crate::host;

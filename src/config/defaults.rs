@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::model::{
-    AccessFormat, Alpn, Balance, Budget, ClientIp, Eject, FalseStartMode, HandshakeEvents,
-    HandshakeLog, Limits, Log, LogFormat, LogLevel, LogTarget, Metrics, PerSni, Pool, SniAction,
-    Timeouts, UpstreamTimeouts,
+use super::log::{
+    AccessFormat, ClientIp, HandshakeEvents, HandshakeLog, Log, LogFormat, LogLevel, LogTarget,
 };
+use super::model::{Alpn, Budget, FalseStartMode, Limits, Metrics, PerSni, SniAction, Timeouts};
 use super::names::Preset;
+use super::upstream::{Balance, Eject, Pool, UpstreamTimeouts};
 
 /// `runtime.workers`: one per core.
 pub const WORKERS: usize = 0;

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use super::addresses::{self, AN_ADDRESS};
 use super::defaults;
 use super::diagnostic::Diagnostic;
+use super::log::{
+    AccessFormat, ClientIp, HandshakeEvents, HandshakeLog, Log, LogFormat, LogLevel, LogTarget,
+};
 use super::model::{
-    AccessFormat, Admin, AdminAddress, ClientIp, Config, HandshakeEvents, HandshakeLog, Health,
-    Log, LogFormat, LogLevel, LogTarget, Metrics, PerSni, Runtime, Shutdown, TokenFile,
+    Admin, AdminAddress, Config, Health, Metrics, PerSni, Runtime, Shutdown, TokenFile,
 };
 use super::table::Table;
 use super::value::Value;

@@ -8,12 +8,11 @@ use super::defaults;
 use super::diagnostic::Diagnostic;
 use super::field_edits::{Way, field_edits};
 use super::fixed_response::fixed_response;
-use super::model::{
-    BodyLimit, PathPattern, PrefixRewrite, RequestRules, Route, RouteAction, UpstreamTimeouts,
-};
+use super::model::{BodyLimit, PathPattern, PrefixRewrite, RequestRules, Route, RouteAction};
 use super::reading::Unique;
 use super::redirect::redirect;
 use super::table::Table;
+use super::upstream::UpstreamTimeouts;
 use super::upstreams::{self, Upstreams};
 use super::value::{Text, Value};
 use super::wording::quoted;

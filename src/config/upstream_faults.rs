@@ -8,8 +8,8 @@ use toml::de::DeValue;
 
 use super::defaults::{self, DEADLINE};
 use super::diagnostic::Diagnostic;
-use super::model::{Eject, HealthCheck, Retries};
 use super::table::Table;
+use super::upstream::{Eject, HealthCheck, Retries};
 use super::value::{Text, Value};
 use super::wording::{listed, quoted};
 

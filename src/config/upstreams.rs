@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use super::addresses::{self, InlineUpstream};
 use super::defaults::{self, DEADLINE};
 use super::diagnostic::Diagnostic;
-use super::model::{
-    Balance, Pool, Retries, Upstream, UpstreamId, UpstreamProtocol, UpstreamServer,
-    UpstreamTimeouts,
-};
+use super::model::UpstreamId;
 use super::references::References;
 use super::table::{Named, Table};
+use super::upstream::{
+    Balance, Pool, Retries, Upstream, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
+};
 use super::upstream_faults::{eject, health, retries};
 use super::upstream_tls::{UpstreamTls, upstream_tls};
 use super::value::{Text, Value};

@@ -258,7 +258,7 @@ impl H1Framing {
         }
         if end.is_none() {
             self.partial.extend_from_slice(piece);
-            return match early_refusal(self.state, &self.partial) {
+            return match early_refusal(self.state, &self.partial, piece.len()) {
                 Some(refusal) => Err(Stop::Refused(refusal)),
                 None => Ok(piece.len()),
             };
@@ -458,9 +458,12 @@ fn take(rest: &[u8], left: u64) -> u64 {
 }
 
 /// What is wrong with the version of a request line that is not whole yet. hyper does not wait for
-/// the end of the line either, and would answer first, without a reason.
-fn early_refusal(state: State, line: &[u8]) -> Option<Refusal> {
-    if state != State::RequestLine {
+/// the end of the line either, and would answer first, without a reason. The last `new` bytes came
+/// just now: where the version does not begin near them it was looked at, or is not there yet, and
+/// a line that comes byte by byte is not read again for each.
+fn early_refusal(state: State, line: &[u8], new: usize) -> Option<Refusal> {
+    let near = line.len().saturating_sub(new + b" HTTP/1.1".len());
+    if state != State::RequestLine || !line[near..].contains(&b' ') {
         return None;
     }
     let version = line.splitn(3, |&byte| byte == b' ').nth(2)?;

@@ -11,6 +11,7 @@ mod client_identity;
 mod clock;
 mod comparison;
 mod diagnosis;
+mod facts;
 mod first_flight;
 #[cfg(test)]
 mod fixture;
