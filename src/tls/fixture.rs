@@ -20,7 +20,14 @@ use crate::report::ProtocolVersion;
 /// Sites with one ECDSA certificate for `localhost`, under a policy with few suites, X25519 alone
 /// and this change.
 pub(super) fn sites(change: impl FnOnce(&mut Policy)) -> Sites {
+    trusted_sites(change).0
+}
+
+/// As [`sites`], and what a client trusts.
+pub(super) fn trusted_sites(change: impl FnOnce(&mut Policy)) -> (Sites, RootCertStore) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
     let pair = CertificatePair {
         chain: PemSource::Memory(made.cert.pem().into()),
         key: PemSource::Memory(made.signing_key.serialize_pem().into()),
@@ -56,7 +63,7 @@ pub(super) fn sites(change: impl FnOnce(&mut Policy)) -> Sites {
     for name in certificate.names() {
         sites.add(name, site.clone());
     }
-    sites
+    (sites, roots)
 }
 
 /// The site for `localhost`.

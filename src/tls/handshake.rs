@@ -435,12 +435,9 @@ mod tests {
     use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
     use super::*;
-    use crate::config::{
-        CertificatePair, CipherSuite, Group, PemSource, Policy, ResumptionMode, SniAction,
-        TicketKeys,
-    };
+    use crate::config::{CipherSuite, Group, Policy, ResumptionMode, TicketKeys};
     use crate::report::{Direction, Failure, Resumption, Side};
-    use crate::tls::{LoadedCertificate, TcpFacts, TlsPolicy};
+    use crate::tls::{TcpFacts, fixture};
 
     struct Rig {
         sites: Sites,
@@ -450,44 +447,11 @@ mod tests {
 
     impl Rig {
         fn new(change: impl FnOnce(&mut Policy)) -> Self {
-            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-            let mut roots = RootCertStore::empty();
-            roots.add(made.cert.der().clone()).unwrap();
-            let pair = CertificatePair {
-                chain: PemSource::Memory(made.cert.pem().into()),
-                key: PemSource::Memory(made.signing_key.serialize_pem().into()),
-                ocsp: None,
-            };
-            let certificate = Arc::new(LoadedCertificate::load(&[pair]).unwrap());
-            let mut spec = Policy {
-                name: "test".into(),
-                versions: vec![ProtocolVersion::Tls12, ProtocolVersion::Tls13],
-                cipher_suites: [0x1301, 0xc02b]
-                    .into_iter()
-                    .filter_map(CipherSuite::by_code)
-                    .collect(),
-                groups: [29].into_iter().filter_map(Group::by_code).collect(),
-                alpn: vec![Alpn::H2, Alpn::Http11],
-                unknown_sni: SniAction::Reject,
-                missing_sni: SniAction::DefaultCertificate,
-                handshake_timeout: Duration::from_secs(5),
-                resumption: crate::config::Resumption {
-                    mode: ResumptionMode::Tickets(TicketKeys::Rotated(Duration::from_secs(60))),
-                    lifetime: Duration::from_secs(60),
-                    tickets: 2,
-                    cache_size: 1 << 20,
-                },
-                client_auth: None,
-                false_start: FalseStartMode::Allow,
-                certificate_compression: true,
-            };
-            change(&mut spec);
-            let policy = Arc::new(TlsPolicy::new(spec, None).unwrap());
-            let site = Arc::new(Site::new(certificate.clone(), policy.clone()).unwrap());
-            let mut sites = Sites::new(site.clone(), policy);
-            for name in certificate.names() {
-                sites.add(name, site.clone());
-            }
+            let (sites, roots) = fixture::trusted_sites(|policy| {
+                let rotated = TicketKeys::Rotated(Duration::from_secs(60));
+                policy.resumption.mode = ResumptionMode::Tickets(rotated);
+                change(policy);
+            });
             Self {
                 sites,
                 roots,

@@ -10,7 +10,6 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper::{HeaderMap, Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
 use crate::support::{Client, Daemon, H2Origin, Settings, read_head, refusing_address, wait_until};
@@ -24,18 +23,7 @@ fn daemon(origin: std::net::SocketAddr, upstream: &str) -> Daemon {
 }
 
 async fn client(daemon: &Daemon) -> SendRequest<Body> {
-    let (connector, name) = Client::new().alpn(&["h2"]).connector();
-    let tcp = tokio::net::TcpStream::connect(daemon.https())
-        .await
-        .unwrap();
-    tcp.set_nodelay(true).unwrap();
-    let stream = connector.connect(name, tcp).await.unwrap();
-    let io = TokioIo::new(stream);
-    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    sender
+    Client::new().http2(daemon.https()).await
 }
 
 fn get(path: &str) -> Request<Body> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::Request;
 use hyper::ext::Protocol;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -122,13 +122,14 @@ fn expect(stream: &mut impl Read, bytes: &[u8]) {
     assert_eq!(got, bytes);
 }
 
-/// The access log's line of the tunnel.
-fn logged(daemon: &Daemon) -> Value {
+/// The access log's line of the tunnel, whose answer was `status`.
+fn logged(daemon: &Daemon, status: u16) -> Value {
     wait_for(LIMIT, "the tunnel's line", || {
-        let records = daemon.log().records();
-        records
-            .into_iter()
-            .find(|record| record["event"] == "http.request" && record["path"] == "/chat")
+        daemon.log().records().into_iter().find(|record| {
+            record["event"] == "http.request"
+                && record["path"] == "/chat"
+                && record["status"] == status
+        })
     })
 }
 
@@ -150,7 +151,7 @@ fn an_upgrade_passes_bytes_both_ways_and_the_end_of_each_side() {
     assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
     drop(stream);
     daemon.wait_metric("tunnels_open", &[("listener", "https")], 0.0);
-    let line = logged(&daemon);
+    let line = logged(&daemon, 101);
     assert_eq!(line["status"], 101);
     assert_eq!(line["error"], Value::Null);
     assert_eq!(line["bytes_in"], 23 + data.len());
@@ -192,7 +193,7 @@ fn a_drain_ends_tunnels_in_its_time() {
     // Not like an end that the upstream made.
     assert!(stream.read_to_end(&mut rest).is_err());
     daemon.wait_exit(LIMIT);
-    assert_eq!(logged(&daemon)["status"], 101);
+    assert_eq!(logged(&daemon, 101)["protocol"], "http/1.1");
 }
 
 #[test]
@@ -221,7 +222,7 @@ fn a_silent_tunnel_ends_and_says_why() {
     let started = Instant::now();
     assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
     assert!(started.elapsed() > Duration::from_millis(800));
-    assert_eq!(logged(&daemon)["error"], "tunnel_idle");
+    assert_eq!(logged(&daemon, 101)["error"], "tunnel_idle");
 }
 
 #[test]
@@ -231,7 +232,7 @@ fn a_reset_upstream_never_looks_like_an_end() {
     stream.get_mut().write_all(b"reset").unwrap();
     let mut rest = Vec::new();
     assert!(stream.read_to_end(&mut rest).is_err());
-    assert_eq!(logged(&daemon)["error"], "upstream_closed");
+    assert_eq!(logged(&daemon, 101)["error"], "upstream_closed");
 }
 
 #[test]
@@ -278,16 +279,7 @@ fn tunnels_take_no_place_and_outlive_the_start_of_a_drain() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn websocket_over_http2_is_an_upgrade_upstream() {
     let daemon = Daemon::run_alone(&Settings::new(upstream(echo)));
-    let (connector, name) = Client::new().alpn(&["h2"]).connector();
-    let tcp = tokio::net::TcpStream::connect(daemon.https())
-        .await
-        .unwrap();
-    let stream = connector.connect(name, tcp).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let mut sender = Client::new().http2(daemon.https()).await;
     // The settings that allow an extended CONNECT are there with the first answer.
     let plain = Request::get("https://example.test/plain").body(Empty::<Bytes>::new());
     sender.send_request(plain.unwrap()).await.unwrap();
@@ -338,26 +330,18 @@ async fn websocket_over_http2_is_an_upgrade_upstream() {
     );
     assert_eq!(last.unwrap(), b"last");
     daemon.wait_metric("tunnels_open", &[("listener", "https")], 0.0);
-    let line = logged(&daemon);
-    assert_eq!(
-        (&line["method"], &line["status"]),
-        (&"CONNECT".into(), &501.into())
-    );
+    assert_eq!(logged(&daemon, 501)["method"], "CONNECT");
+    let line = logged(&daemon, 200);
+    assert_eq!(line["method"], "CONNECT");
+    assert_eq!(line["error"], Value::Null);
+    assert_eq!(line["bytes_in"], data.len());
+    assert_eq!(line["bytes_out"], data.len() + b"firstlast".len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reset_stream_closes_the_tunnel_upstream() {
     let daemon = Daemon::run_alone(&Settings::new(upstream(echo)));
-    let (connector, name) = Client::new().alpn(&["h2"]).connector();
-    let tcp = tokio::net::TcpStream::connect(daemon.https())
-        .await
-        .unwrap();
-    let stream = connector.connect(name, tcp).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let mut sender = Client::new().http2(daemon.https()).await;
     let plain = Request::get("https://example.test/plain").body(Empty::<Bytes>::new());
     sender.send_request(plain.unwrap()).await.unwrap();
     let ask = Request::connect("https://example.test/deaf")

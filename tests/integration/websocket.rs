@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use http_body_util::Empty;
 use hyper::Request;
 use hyper::ext::Protocol;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -109,14 +109,7 @@ async fn over_http1() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http2_two_on_one_connection() {
     let daemon = Daemon::run_alone(&Settings::new(echo().await));
-    let (connector, name) = Client::new().alpn(&["h2"]).connector();
-    let tcp = TcpStream::connect(daemon.https()).await.unwrap();
-    let stream = connector.connect(name, tcp).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let mut sender = Client::new().http2(daemon.https()).await;
     // The settings that allow an extended CONNECT are there with the first answer.
     let first = Request::get("https://example.test/").body(Empty::<Bytes>::new());
     sender.send_request(first.unwrap()).await.unwrap();

@@ -6,6 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Body;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -108,6 +111,22 @@ impl Client {
     pub(crate) fn connector(&self) -> (TlsConnector, ServerName<'static>) {
         let name = ServerName::try_from(self.name.clone()).unwrap();
         (TlsConnector::from(self.config.clone()), name)
+    }
+
+    /// A connection of HTTP/2, driven by a task of its own.
+    pub(crate) async fn http2<B>(&self, address: SocketAddr) -> SendRequest<B>
+    where
+        B: Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (connector, name) = self.clone().alpn(&["h2"]).connector();
+        let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        let io = TokioIo::new(connector.connect(name, tcp).await.unwrap());
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        sender
     }
 
     /// The bytes of a ClientHello.
