@@ -5,7 +5,8 @@ CARGO_FLAGS ?= --locked
 
 # What the interoperability tests drive, as Debian packages.
 TOOLS = curl:curl openssl:openssl gnutls-cli:gnutls-bin h2load:nghttp2-client wrk:wrk chromium:chromium slowhttptest:slowhttptest \
-	haproxy:haproxy nginx:nginx /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
+	haproxy:haproxy nginx:nginx /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream \
+	promtool:prometheus systemd-analyze:systemd
 
 .PHONY: help run test tools check lint soak release deb image instructions instructions-keep bench bench-quick bench-record
 

@@ -1,7 +1,7 @@
 //! What was counted within the last moments: 10 seconds, a minute, a quarter of an hour.
 //!
 //! Counters only grow, so a window is the difference of two readings of them. Readings are kept
-//! once a second for a minute and every 15 seconds beyond it, 121 in all, about 100 KB; of how the
+//! once a second for a minute and every 15 seconds beyond it, 122 in all, about 100 KB; of how the
 //! time is made up every minute, 16 in all, about 130 KB.
 
 use std::collections::VecDeque;

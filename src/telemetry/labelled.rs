@@ -36,6 +36,10 @@ impl<K: Clone + Eq + Hash, V> Labelled<K, V> {
         if let Some(value) = self.map.load().get(key) {
             return Some(count(value));
         }
+        // Nothing ever leaves, so a full map stays as it is: it is not copied to find that out.
+        if self.map.load().len() >= self.capacity {
+            return None;
+        }
         let fresh = Arc::new(make());
         self.map.rcu(|map| {
             let mut map = HashMap::clone(map);

@@ -13,3 +13,4 @@ mod monitoring;
 mod runbook;
 mod schema;
 mod text;
+mod unit;
