@@ -16,7 +16,7 @@
 //! | 3 | [`tls`], [`upstream`], [`route`] | the handshake engine; clusters and pools; the route table |
 //! | 2 | [`telemetry`] | metrics, events, access log, the ring of recent handshakes |
 //! | 1 | [`config`] | TOML to a checked [`config::Config`], with located diagnostics |
-//! | 0 | [`report`], [`bearer`], [`host`], [`pem`], [`deadline`], [`drain`], [`proxy_protocol`], [`unix_socket`] | plain data and small mechanisms |
+//! | 0 | [`report`], [`bearer`], [`host`], [`path`], [`pem`], [`deadline`], [`drain`], [`proxy_protocol`], [`unix_socket`] | plain data and small mechanisms |
 //!
 //! # The way of a connection
 //!
@@ -41,6 +41,7 @@ pub mod daemon;
 pub mod deadline;
 pub mod drain;
 pub mod host;
+pub mod path;
 pub mod pem;
 pub mod probe;
 pub mod proxy;

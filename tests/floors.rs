@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("deadline", 0),
     ("drain", 0),
     ("host", 0),
+    ("path", 0),
     ("pem", 0),
     ("proxy_protocol", 0),
     ("report", 0),

@@ -17,6 +17,7 @@ use super::upstreams::{self, Upstreams};
 use super::value::{Text, Value};
 use super::wording::quoted;
 use crate::host::HostPattern;
+use crate::path::{comparable, has_dot_segment};
 
 const A_PATH: &str = "a path such as \"/api/\", or \"=/exact\" for one path alone";
 
@@ -221,8 +222,8 @@ fn path(value: Value<'_>) -> Option<PathPattern> {
     })
 }
 
-/// Paths of requests are compared after normalisation, so one that normalisation would change
-/// matches nothing.
+/// Paths of requests are compared in one spelling ([`comparable`]), so one in another would match
+/// nothing.
 fn check_path(text: &Text<'_>, path: &str) -> Option<()> {
     let refuse = |reason: &str, help: Option<String>| {
         let message = format!("{} is no path of a route: {reason}", quoted(text.text));
@@ -250,8 +251,15 @@ fn check_path(text: &Text<'_>, path: &str) -> Option<()> {
         let help = "write other characters as %-escapes of their UTF-8 bytes".to_owned();
         return refuse("it has a space or a character outside ASCII", Some(help));
     }
-    if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+    if has_dot_segment(path) {
         return refuse("it has a dot segment", None);
+    }
+    let compared = comparable(path);
+    if compared != path {
+        let exact = if text.text.starts_with('=') { "=" } else { "" };
+        let help =
+            format!("requests are compared in another spelling: write \"{exact}{compared}\"");
+        return refuse("no request has it", Some(help));
     }
     Some(())
 }

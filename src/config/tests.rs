@@ -1089,6 +1089,10 @@ fn routes_are_checked() {
             "2:8 `/a/../b` is no path of a route: it has a dot segment",
         ),
         (
+            "path = \"=/%61//b\"",
+            "2:8 `=/%61//b` is no path of a route: no request has it | requests are compared in another spelling: write \"=/a/b\"",
+        ),
+        (
             "path = \"/ä\"",
             "2:8 `/ä` is no path of a route: it has a space or a character outside ASCII | write other characters as %-escapes of their UTF-8 bytes",
         ),

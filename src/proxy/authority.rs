@@ -1,10 +1,13 @@
 //! Whom a request is for: exactly one host, and a target that means one thing.
 
+use std::borrow::Cow;
+
 use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use crate::host::{self, HostError};
+use crate::path;
 
 /// Whom and what a request is for.
 #[derive(Debug)]
@@ -41,8 +44,9 @@ pub(super) enum TargetError {
     /// Neither a path that begins with a slash nor `*` of OPTIONS, or not ASCII.
     #[error("not a path")]
     Path,
-    /// A segment of the path leads upwards, and the route changes the path's prefix.
-    #[error("a dot segment in a path whose prefix is changed")]
+    /// A segment of the path is `.` or `..`, which clients take out before they ask (RFC 3986
+    /// section 5.2.4): routes would be found by one path, and the upstream may serve another.
+    #[error("a dot segment in the path")]
     DotSegment,
 }
 
@@ -99,11 +103,12 @@ impl Target {
         })
     }
 
-    /// The path that routes are found by; `*` counts as the root.
-    pub(super) fn path(&self) -> &str {
+    /// The path that routes are found by; what is forwarded is the path as it came. `*` counts as
+    /// the root.
+    pub(super) fn path(&self) -> Cow<'_, str> {
         match self.uri.path() {
-            "*" => "/",
-            path => path,
+            "*" => Cow::Borrowed("/"),
+            path => path::comparable(path),
         }
     }
 }
@@ -137,6 +142,9 @@ fn origin_form(method: &Method, uri: &Uri) -> Result<Uri, TargetError> {
         return Err(TargetError::Scheme);
     }
     let target = uri.path_and_query().ok_or(TargetError::Path)?;
+    if path::has_dot_segment(target.path()) {
+        return Err(TargetError::DotSegment);
+    }
     // RFC 3986 section 2; HTTP/1.1 is checked by the byte before it comes here.
     if !target.as_str().is_ascii() {
         return Err(TargetError::Path);
@@ -184,6 +192,17 @@ mod tests {
 
     fn http1(uri: &str, hosts: &[&str]) -> Result<Target, TargetError> {
         read(Version::HTTP_11, "GET", uri, hosts)
+    }
+
+    #[test]
+    fn routes_are_found_by_what_a_path_means() {
+        let target = http1("//%61dmin/x", &["a"]).unwrap();
+        assert_eq!(
+            (&*target.path(), target.uri.path()),
+            ("/admin/x", "//%61dmin/x")
+        );
+        let refused = http1("/x/%2e./y", &["a"]).unwrap_err();
+        assert_eq!(refused, TargetError::DotSegment);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use crate::config::FieldEdits;
 
 /// Removes, sets and adds fields, in this order.
 ///
-/// A field that is removed or set is also gone where it is spelt with underscores, which many
-/// applications read as the same name: a client could otherwise put its own beside it.
+/// A field that is removed or set is also gone where underscores and hyphens are exchanged, which
+/// many applications read as the same name: a client could otherwise put its own beside it.
 pub(super) fn apply(edits: &FieldEdits, headers: &mut HeaderMap) {
     if edits.is_empty() {
         return;
@@ -18,10 +18,9 @@ pub(super) fn apply(edits: &FieldEdits, headers: &mut HeaderMap) {
         .chain(edits.set.iter().map(|(name, _)| name));
     let twins: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| name.as_str().contains('_'))
         .filter(|name| {
             ours.clone()
-                .any(|own| is_alike(own.as_str(), name.as_str()))
+                .any(|own| own != *name && is_alike(own.as_str(), name.as_str()))
         })
         .cloned()
         .collect();
@@ -61,7 +60,10 @@ mod tests {
     #[test]
     fn fields_are_removed_then_set_then_added() {
         let edits = FieldEdits {
-            remove: vec![HeaderName::from_static("cookie")],
+            remove: vec![
+                HeaderName::from_static("cookie"),
+                HeaderName::from_static("x_debug"),
+            ],
             set: pairs(&[("x-team", "payments")]),
             add: pairs(&[("x-more", "2%")]),
         };
@@ -71,6 +73,7 @@ mod tests {
             ("x_team", "evil too"),
             ("x-more", "1"),
             ("x_more", "kept"),
+            ("x-debug", "evil"),
             ("x-kept", "yes"),
         ])
         .into_iter()

@@ -83,7 +83,7 @@ pub(super) async fn forward(
     }
     let route = snapshot
         .routes
-        .find(&target.host, target.path())
+        .find(&target.host, &target.path())
         .ok_or(ProxyError::NoRoute)?;
     record.route = Some(route);
     let route = &config.routes[route.0];
@@ -92,6 +92,10 @@ pub(super) async fn forward(
         RouteAction::Redirect(redirect) => {
             return own_answer::redirect(redirect, &target, &head.method, &shared.connection)
                 .map(Answer::Own);
+        }
+        // To a client that asks for a tunnel any 2xx is one.
+        RouteAction::Respond(fixed) if upgrade.is_stream() && fixed.status.is_success() => {
+            return Err(ProxyError::Protocol);
         }
         RouteAction::Respond(fixed) => {
             return Ok(Answer::Own(own_answer::fixed(fixed, &head.method)));
@@ -105,7 +109,9 @@ pub(super) async fn forward(
         return Err(ProxyError::Body(RequestBodyError::TooLarge));
     }
     let uri = match &rules.path {
-        Some(rule) => path_rewrite::rewrite(rule, &target.uri).map_err(ProxyError::Target)?,
+        Some(rule) => {
+            path_rewrite::rewrite(rule, &target.uri, &target.path()).map_err(ProxyError::Target)?
+        }
         None => target.uri,
     };
     record.upstream = Some(upstream);

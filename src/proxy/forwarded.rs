@@ -69,16 +69,24 @@ pub(super) fn client(settings: &Forwarding, headers: &HeaderMap) -> Option<IpAdd
     } else {
         return None;
     };
-    let hops: Vec<&str> = chain
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .collect();
+    let quotes = !settings.headers.contains(&ForwardingHeader::For);
+    let mut hops: Vec<&str> = Vec::new();
+    for value in chain {
+        match value.to_str() {
+            Ok(value) if !quotes => hops.extend(value.split(',')),
+            Ok(value) if is_balanced(value) => hops.extend(split_unquoted(value, ',')),
+            // Where a quote does not end, anybody may have begun it.
+            Ok(_) | Err(_) => hops.push(""),
+        }
+    }
     let mut found = None;
     for hop in hops.into_iter().rev() {
-        let address = forwarded_for(hop).map_or_else(|| address(hop), address);
-        let Some(address) = address else {
+        let text = if quotes {
+            forwarded_for(hop)
+        } else {
+            Some(hop.trim())
+        };
+        let Some(address) = text.and_then(address) else {
             break;
         };
         found = Some(address);
@@ -91,12 +99,53 @@ pub(super) fn client(settings: &Forwarding, headers: &HeaderMap) -> Option<IpAdd
 
 /// The `for` of an element of `Forwarded`.
 fn forwarded_for(element: &str) -> Option<&str> {
-    element.split(';').find_map(|pair| {
+    split_unquoted(element, ';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
+        let value = value.trim();
+        let quoted = value.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
         name.trim()
             .eq_ignore_ascii_case("for")
-            .then(|| value.trim().trim_matches('"'))
+            .then_some(quoted.unwrap_or(value))
     })
+}
+
+/// The parts of `text` between separators that stand in no quoted string (RFC 9110 section 5.6.4).
+fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut quotes = Quotes::default();
+    text.split(move |next| !quotes.holds(next) && next == separator)
+}
+
+/// Whether every quoted string of `text` ends.
+fn is_balanced(text: &str) -> bool {
+    let mut quotes = Quotes::default();
+    for next in text.chars() {
+        quotes.holds(next);
+    }
+    quotes == Quotes::Outside
+}
+
+/// Where a reader is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Quotes {
+    #[default]
+    Outside,
+    Inside,
+    /// Behind a backslash inside.
+    Escaped,
+}
+
+impl Quotes {
+    /// Goes past `next`; whether that belongs to a quoted string.
+    fn holds(&mut self, next: char) -> bool {
+        let before = *self;
+        *self = match (before, next) {
+            (Self::Outside, '"') | (Self::Escaped, _) => Self::Inside,
+            (Self::Inside, '"') => Self::Outside,
+            (Self::Inside, '\\') => Self::Escaped,
+            (state, _) => state,
+        };
+        before != Self::Outside
+    }
 }
 
 /// An address, maybe with a port; an IPv6 address may stand in brackets.
@@ -209,10 +258,10 @@ mod tests {
         }
     }
 
-    fn found(header: ForwardingHeader, name: &'static str, values: &[&'static str]) -> String {
+    fn found(header: ForwardingHeader, name: &'static str, values: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(name, HeaderValue::from_static(value));
+            headers.append(name, HeaderValue::from_str(value).unwrap());
         }
         client(&settings(&[header]), &headers)
             .map_or_else(String::new, |address| address.to_string())
@@ -220,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_client_is_the_last_address_that_is_not_trusted() {
-        let found = |values| found(ForwardingHeader::For, "x-forwarded-for", values);
+        let found = |values: &[&str]| found(ForwardingHeader::For, "x-forwarded-for", values);
         assert_eq!(found(&["192.0.2.1"]), "192.0.2.1");
         assert_eq!(found(&["6.6.6.6, 192.0.2.1, 10.0.0.2"]), "192.0.2.1");
         assert_eq!(found(&["6.6.6.6", "192.0.2.1", "10.0.0.2"]), "192.0.2.1");
@@ -235,12 +284,23 @@ mod tests {
 
     #[test]
     fn forwarded_is_read_too() {
-        let found = |values| found(ForwardingHeader::Forwarded, "forwarded", values);
+        let found = |values: &[&str]| found(ForwardingHeader::Forwarded, "forwarded", values);
         assert_eq!(
             found(&["for=6.6.6.6, For=\"192.0.2.1:80\";proto=http, host=a;for=\"[2001:db8::1]\""]),
             "192.0.2.1"
         );
         assert_eq!(found(&["for=_hidden"]), "");
+        // What stands in quotes is text, and a quote that does not end may be anybody's.
+        for forged in [
+            r#"for=192.0.2.1;host="a, for=6.6.6.6""#,
+            r#"host="a;for=6.6.6.6";for=192.0.2.1"#,
+            r#"for=192.0.2.1;host="\", for=6.6.6.6""#,
+            r#"for=192.0.2.1;host="a,b""#,
+        ] {
+            assert_eq!(found(&[forged]), "192.0.2.1", "{forged}");
+        }
+        assert_eq!(found(&[r#"for=6.6.6.6;host="a, for=192.0.2.1"#]), "");
+        assert_eq!(found(&["for=192.0.2.1\""]), "");
     }
 
     #[test]

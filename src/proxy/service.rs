@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::Service;
 
@@ -116,7 +116,8 @@ async fn answer(
     );
     let method = request.method().clone();
     let version = request.version();
-    let form = match grpc::is_grpc(version, request.headers()) {
+    // An error of gRPC is a 200, and that would be a tunnel to who asks for one.
+    let form = match method != Method::CONNECT && grpc::is_grpc(version, request.headers()) {
         true => Form::Grpc,
         false => Form::Text,
     };

@@ -97,6 +97,11 @@ impl Upgrade {
         }
     }
 
+    /// Whether it is an extended CONNECT.
+    pub(super) const fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream { .. })
+    }
+
     /// Whether anything is asked for.
     pub(super) const fn is_asked(&self) -> bool {
         !matches!(self, Self::None)

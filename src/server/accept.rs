@@ -116,7 +116,7 @@ impl Acceptor {
     pub async fn run(self, mut stop: Drain, drain: Drain) {
         let mut trouble = Trouble::default();
         // A reload may remove the listener while a connection is in our hands: it is served as
-        // of before.
+        // of before. One that still waits for its permit is closed with its listener.
         let mut state = None;
         loop {
             let accepted = tokio::select! {

@@ -26,6 +26,14 @@ path = "/moved/"
 redirect = { to = "https://example.org", status = 307 }
 
 [[routes]]
+path = "/closed"
+respond = { status = 403 }
+
+[[routes]]
+path = "/open"
+respond = { status = 200, body = "open" }
+
+[[routes]]
 path = "=/gone"
 respond = { status = 410, body = "gone\n", headers = { Cache-Control = "no-store" } }
 "#;
@@ -94,4 +102,28 @@ fn a_plain_listener_redirects_everything() {
         assert!(answer.contains(&line), "{answer}");
     }
     assert_eq!(origin.requests(), 0, "nothing is forwarded");
+}
+
+/// Whatever an upstream would read as the closed path is closed.
+#[test]
+fn no_spelling_leads_around_a_route() {
+    let origin = Origin::start();
+    let daemon = Daemon::run(&Settings::new(origin.address()).more(ROUTES));
+    let status = |path: &str| {
+        let options = "--path-as-is -s -o /dev/null -w %{http_code}";
+        daemon.curl(options, path).run().success().stdout
+    };
+    for (path, expected) in [
+        ("/closed/x", "403"),
+        ("//closed/x", "403"),
+        ("/%63losed/x", "403"),
+        ("/.//closed/x", "400"),
+        ("/head/../closed/x", "400"),
+        ("/head/%2e%2E/closed/x", "400"),
+        ("/head/..%2fclosed/x", "400"),
+        // No path of the file system, to nobody.
+        ("/head/..x", "200"),
+    ] {
+        assert_eq!(status(path), expected, "{path}");
+    }
 }

@@ -13,7 +13,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
-    Client, Daemon, Head, Settings, TlsStream, pause, read_head, read_response, wait_for,
+    Client, Daemon, Head, Settings, TlsStream, pause, read_head, read_response, refusing_address,
+    wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -336,6 +337,29 @@ async fn websocket_over_http2_is_an_upgrade_upstream() {
     assert_eq!(line["error"], Value::Null);
     assert_eq!(line["bytes_in"], data.len());
     assert_eq!(line["bytes_out"], data.len() + b"firstlast".len());
+}
+
+/// Over HTTP/2 any 2xx opens a tunnel, so nothing but a tunnel is one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_of_our_own_are_no_tunnels() {
+    let route = "[[routes]]\npath = \"/fixed\"\nrespond = { status = 200 }\n";
+    let (_socket, refusing) = refusing_address();
+    let daemon = Daemon::run_alone(&Settings::new(refusing).more(route));
+    let mut sender = Client::new().http2(daemon.https()).await;
+    let plain = Request::get("https://example.test/fixed").body(Empty::<Bytes>::new());
+    let response = sender.send_request(plain.unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    for (path, content, status) in [
+        ("/fixed", "text/plain", 501),
+        ("/chat", "application/grpc", 502),
+    ] {
+        let ask = Request::connect(format!("https://example.test{path}"))
+            .extension(Protocol::from_static("websocket"))
+            .header("content-type", content)
+            .body(Empty::<Bytes>::new());
+        let response = sender.send_request(ask.unwrap()).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
