@@ -265,6 +265,20 @@ impl Snapshot {
         self.announce_ticket_keys(metrics);
     }
 
+    /// `next` takes its place: upstreams that are not in it do nothing by themselves any more, and
+    /// the gauges of those whose names are gone say so.
+    pub fn retire(&self, next: &Self, metrics: &Metrics) {
+        for (name, cluster) in self.upstreams() {
+            if next.clusters.iter().any(|own| Arc::ptr_eq(own, cluster)) {
+                continue;
+            }
+            cluster.retire();
+            if !next.upstreams().any(|(own, _)| own == name) {
+                metrics.upstream(name).servers(0, 0);
+            }
+        }
+    }
+
     fn announce_ticket_keys(&self, metrics: &Metrics) {
         let keys = self.policies.iter().filter_map(|policy| {
             let made = policy.ticket_key_made()?;

@@ -72,6 +72,7 @@ impl Listeners {
             Snapshot::build(loaded, metrics, Some(&previous)).map_err(ReloadError::Config)?;
         let bound = self.bind_new(&loaded.config)?;
 
+        previous.retire(&next, metrics);
         next.announce(metrics);
         context.resize(&loaded.config.limits);
         context.snapshot.store(Arc::new(next));

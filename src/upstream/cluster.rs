@@ -19,7 +19,7 @@ use super::error::ExchangeError;
 use super::exchange::{Lease, Origin, SendFailure};
 use super::keeper;
 use super::link::Link;
-use super::pool::Place;
+use super::pool::{Place, Waiting};
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::retry::{Retry, RetryBudget};
@@ -78,7 +78,8 @@ impl Cluster {
     }
 
     /// Begins to resolve names again, to check servers, and to bring back those that were ejected,
-    /// until the cluster is dropped. Does nothing the second time, nor outside of a runtime.
+    /// until the cluster is retired or dropped. Does nothing the second time, nor outside of a
+    /// runtime.
     pub fn activate(self: &Arc<Self>) {
         self.servers.tell();
         if let Ok(runtime) = Handle::try_current()
@@ -86,6 +87,12 @@ impl Cluster {
         {
             keeper::start(self, &self.servers, &runtime);
         }
+    }
+
+    /// Another has taken its place: what it does by itself ends, kept connections are closed, and
+    /// its servers are no longer told of. Requests and tunnels that are open go on.
+    pub fn retire(&self) {
+        self.servers.retire();
     }
 
     /// How its servers are spoken to over TLS; `None`: plain TCP.
@@ -235,13 +242,14 @@ impl Cluster {
     ) -> Result<(Turn, Carrier), ExchangeError> {
         let mut full = None;
         let mut failure: Option<(ExchangeError, Instant)> = None;
-        while let Some(turn) = choice.next(&self.servers) {
+        while let Some(turn) = choice.next(&self.servers, full.as_ref()) {
             let Some(place) = turn.server().pool.try_place() else {
                 full.get_or_insert(turn);
                 continue;
             };
             *asked = Some(turn.server().label.clone());
-            let limit = self.passed_over(failure.as_ref());
+            let limit = failure.as_ref().map(|(_, limit)| *limit);
+            self.passed_over(limit);
             match self.open(turn.server(), place, opening, limit).await {
                 Ok(carrier) => return Ok((turn, carrier)),
                 Err(error) => {
@@ -253,18 +261,33 @@ impl Cluster {
                 }
             }
         }
+        let turn = self.worth_waiting_for(full, failure)?;
+        self.wait_for_place(turn, opening, asked).await
+    }
+
+    /// A server that is full, while there is time: it was passed over for others, and none of them
+    /// took the request.
+    fn worth_waiting_for(
+        &self,
+        full: Option<Turn>,
+        failure: Option<(ExchangeError, Instant)>,
+    ) -> Result<Turn, ExchangeError> {
         match (full, failure) {
-            (Some(turn), None) => self.wait_for_place(turn, opening, asked).await,
+            (Some(turn), None) => Ok(turn),
+            (Some(turn), Some((_, limit))) if Instant::now() < limit => {
+                self.metrics.retry(RetryReason::Connect);
+                Ok(turn)
+            }
             (_, Some((error, _))) => Err(error),
             (None, None) => Err(self.failed(ExchangeError::PoolFull)),
         }
     }
 
-    /// Counts that another server is asked, if one failed; until when there is time for it.
-    fn passed_over(&self, failure: Option<&(ExchangeError, Instant)>) -> Option<Instant> {
-        let (_, limit) = failure?;
-        self.metrics.retry(RetryReason::Connect);
-        Some(*limit)
+    /// Counts that another server is asked, if one failed.
+    fn passed_over(&self, limit: Option<Instant>) {
+        if limit.is_some() {
+            self.metrics.retry(RetryReason::Connect);
+        }
     }
 
     async fn wait_for_place(
@@ -292,15 +315,20 @@ impl Cluster {
     ) -> Result<(Turn, Carrier), ExchangeError> {
         let mut full = None;
         let mut failure: Option<(ExchangeError, Instant)> = None;
-        while let Some(turn) = choice.next(&self.servers) {
+        while let Some(turn) = choice.next(&self.servers, full.as_ref()) {
             *asked = Some(turn.server().label.clone());
-            let limit = self.passed_over(failure.as_ref());
-            match self.open_stream(turn.server(), opening, limit).await {
-                Ok(Some(carrier)) => return Ok((turn, carrier)),
-                Ok(None) => {
+            let limit = failure.as_ref().map(|(_, limit)| *limit);
+            match self.open_stream(turn.server(), opening, limit, None).await {
+                Ok(Some(carrier)) => {
+                    self.passed_over(limit);
+                    return Ok((turn, carrier));
+                }
+                // Full, or others make a connection to it and as many as may wait for that.
+                Ok(None) | Err(ExchangeError::PoolFull) => {
                     full.get_or_insert(turn);
                 }
                 Err(error) => {
+                    self.passed_over(limit);
                     let limit = limit.unwrap_or_else(|| Instant::now() + opening.further);
                     failure = Some((turn.failed(error), limit));
                     if Instant::now() >= limit {
@@ -309,26 +337,25 @@ impl Cluster {
                 }
             }
         }
-        let turn = match (full, failure) {
-            (Some(turn), None) => turn,
-            (_, Some((error, _))) => return Err(error),
-            (None, None) => return Err(self.failed(ExchangeError::PoolFull)),
-        };
+        let turn = self.worth_waiting_for(full, failure)?;
         if self.prefers_http1(turn.server()) {
             return self.wait_for_place(turn, opening, asked).await;
         }
         let server = turn.server();
         *asked = Some(server.label.clone());
-        let Some(_waiting) = server.pool.queue() else {
+        let Some(waiting) = server.pool.queue() else {
             return Err(turn.failed(ExchangeError::PoolFull));
         };
         let deadline = Instant::now() + server.pool.wait();
         loop {
             // Made first, so that nothing is missed between the look and the wait.
             let freed = server.streams.freed();
-            match self.open_stream(server, opening, None).await {
+            match self
+                .open_stream(server, opening, None, Some(&waiting))
+                .await
+            {
                 Ok(Some(carrier)) => {
-                    drop(_waiting);
+                    drop(waiting);
                     drop(freed);
                     return Ok((turn, carrier));
                 }
@@ -341,21 +368,38 @@ impl Cluster {
         }
     }
 
-    /// A stream of a connection that is open, or of a new one; `None`: there may be no more.
+    /// A stream of a connection that is open, or of a new one, before `limit` where there is one;
+    /// `None`: there may be no more. Who makes the connection is waited for in the pool's line, in
+    /// which the caller may have a place (`waiting`) already.
+    ///
+    /// # Errors
+    /// Among others [`ExchangeError::PoolFull`]: so is the line.
     async fn open_stream(
         &self,
         server: &Arc<Server>,
         opening: Opening,
         limit: Option<Instant>,
+        waiting: Option<&Waiting<'_>>,
     ) -> Result<Option<Carrier>, ExchangeError> {
         if let Some(stream) = server.streams.take() {
             return Ok(Some(Carrier::Http2(stream)));
         }
+        let deadline = Instant::now() + opening.connect;
+        let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
         let _making = if self.prefers_http1(server) {
             None
         } else {
-            let making = timeout(opening.connect, server.streams.making.lock());
-            let making = making.await.map_err(|_| ExchangeError::ConnectTimeout)?;
+            let making = match server.streams.making.try_lock() {
+                Ok(making) => making,
+                Err(_) => {
+                    let _line = match waiting {
+                        Some(_) => None,
+                        None => Some(server.pool.queue().ok_or(ExchangeError::PoolFull)?),
+                    };
+                    let making = timeout_at(deadline, server.streams.making.lock());
+                    making.await.map_err(|_| ExchangeError::ConnectTimeout)?
+                }
+            };
             if let Some(stream) = server.streams.take() {
                 return Ok(Some(Carrier::Http2(stream)));
             }
@@ -364,7 +408,8 @@ impl Cluster {
         let Some(place) = server.pool.try_place() else {
             return Ok(None);
         };
-        self.open(server, place, opening, limit).await.map(Some)
+        let opened = self.open(server, place, opening, Some(deadline));
+        opened.await.map(Some)
     }
 
     fn prefers_http1(&self, server: &Server) -> bool {
@@ -456,6 +501,6 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // What it did by itself ends.
-        self.servers.wake();
+        self.servers.retire();
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::cluster::Cluster;
 use super::health_check;
@@ -13,24 +13,24 @@ use super::servers::Servers;
 /// As many servers are checked at once.
 const CHECKS: usize = 64;
 
-/// Starts it. Each of the tasks ends with the cluster.
+/// Starts it. Each of the tasks ends when the cluster is retired or dropped.
 pub(super) fn start(cluster: &Arc<Cluster>, servers: &Arc<Servers>, runtime: &Handle) {
     if servers.spec().eject.is_some() {
-        runtime.spawn(readmit(Arc::downgrade(cluster), servers.clone()));
+        runtime.spawn(readmit(servers.clone()));
     }
     if servers.has_names() {
-        runtime.spawn(resolve(Arc::downgrade(cluster), servers.clone()));
+        runtime.spawn(resolve(servers.clone()));
     }
     if servers.spec().health.is_some() {
         runtime.spawn(check(Arc::downgrade(cluster)));
     }
 }
 
-async fn readmit(cluster: Weak<Cluster>, servers: Arc<Servers>) {
+async fn readmit(servers: Arc<Servers>) {
     loop {
         // Made first, so that nothing is missed between the look and the wait.
         let changed = servers.changed();
-        if cluster.strong_count() == 0 {
+        if servers.is_retired() {
             return;
         }
         match servers.readmit(Instant::now()) {
@@ -41,7 +41,7 @@ async fn readmit(cluster: Weak<Cluster>, servers: Arc<Servers>) {
     }
 }
 
-async fn resolve(cluster: Weak<Cluster>, servers: Arc<Servers>) {
+async fn resolve(servers: Arc<Servers>) {
     loop {
         let next = Instant::now() + servers.spec().resolve_interval;
         {
@@ -49,8 +49,7 @@ async fn resolve(cluster: Weak<Cluster>, servers: Arc<Servers>) {
             // Failures are told already.
             let _ = servers.resolve().await;
         }
-        sleep_until(next).await;
-        if cluster.strong_count() == 0 {
+        if servers.retired_before(next).await {
             return;
         }
     }
@@ -61,7 +60,7 @@ async fn check(cluster: Weak<Cluster>) {
         let Some(cluster) = cluster.upgrade() else {
             return;
         };
-        let servers = cluster.servers();
+        let servers = cluster.servers().clone();
         let Some(health) = &servers.spec().health else {
             return;
         };
@@ -83,6 +82,8 @@ async fn check(cluster: Weak<Cluster>) {
         while checks.join_next().await.is_some() {}
         drop(roster);
         drop(cluster);
-        sleep_until(next).await;
+        if servers.retired_before(next).await {
+            return;
+        }
     }
 }

@@ -187,6 +187,11 @@ impl Upload {
         self.state.load(Ordering::Relaxed) == State::Waiting as u8
     }
 
+    /// Whether the next step is the upstream server's: it has not taken what came, and there is more.
+    pub(super) fn waits_for_server(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == State::Flowing as u8
+    }
+
     /// A number that grows with every piece, and with the end.
     pub(super) fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)

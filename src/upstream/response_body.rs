@@ -22,6 +22,8 @@ pub struct ResponseBody {
     incoming: Incoming,
     /// `None` once the exchange has ended: both messages are complete, or one failed.
     carrier: Option<Carrier>,
+    /// Whether a piece of it came.
+    begun: bool,
     /// Whether all of it was handed out.
     complete: bool,
     upload: Option<Arc<Upload>>,
@@ -45,6 +47,7 @@ impl ResponseBody {
         let mut body = Self {
             incoming,
             carrier: Some(carrier),
+            begun: false,
             complete,
             upload,
             steps: 0,
@@ -66,7 +69,11 @@ impl ResponseBody {
     /// The connection, where the response has switched protocols (101). There is no body then.
     pub fn take_tunnel(&mut self) -> Option<Box<UpstreamSocket>> {
         let mut tunnel = self.carrier.as_mut()?.take_tunnel()?;
-        tunnel.hold(self.turn.take());
+        let turn = self.turn.take();
+        if let Some(turn) = &turn {
+            turn.succeeded();
+        }
+        tunnel.hold(turn);
         // With it goes the place in the pool.
         self.carrier = None;
         Some(tunnel)
@@ -110,6 +117,11 @@ impl Body for ResponseBody {
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.progress(0);
+                // Streams of events end when the client leaves, and never in order.
+                if let (false, Some(turn)) = (this.begun, &this.turn) {
+                    this.begun = true;
+                    turn.succeeded();
+                }
                 // Nothing comes after trailers, and nobody asks for more then.
                 this.complete = frame.is_trailers() || this.incoming.is_end_stream();
                 if this.complete {

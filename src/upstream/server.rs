@@ -102,7 +102,7 @@ impl Turn {
         self.server.latency.store(mean, Ordering::Relaxed);
     }
 
-    /// The whole response came.
+    /// A response came: its first piece, all of it, or the switch to another protocol.
     pub(super) fn succeeded(&self) {
         self.server.standing.succeeded();
     }

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Balance, Choosable, Seat};
 use super::client_key::{ClientKey, ServerKey};
@@ -33,6 +34,10 @@ pub(super) struct Servers {
     judging: Mutex<()>,
     /// A server was ejected, or the cluster is gone.
     changed: Notify,
+    /// Another cluster has taken their place, or nobody has the cluster any more.
+    retired: AtomicBool,
+    /// Told when they are retired.
+    ended: Notify,
     metrics: Arc<UpstreamMetrics>,
 }
 
@@ -73,6 +78,8 @@ impl Servers {
             asking: tokio::sync::Mutex::new(()),
             judging: Mutex::new(()),
             changed: Notify::new(),
+            retired: AtomicBool::new(false),
+            ended: Notify::new(),
             metrics,
         }
     }
@@ -96,13 +103,40 @@ impl Servers {
     }
 
     /// Wakes who waits for [`Servers::changed`].
-    pub(super) fn wake(&self) {
+    fn wake(&self) {
         self.changed.notify_waiters();
         self.changed.notify_one();
     }
 
+    /// They are no longer an upstream's: what is open may end.
+    pub(super) fn retire(&self) {
+        if self.retired.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.ended.notify_waiters();
+        self.wake();
+        for server in self.roster.load().servers() {
+            server.retire();
+        }
+    }
+
+    /// Whether they are no longer an upstream's.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Waits until `at`; true where they are retired before that.
+    pub(super) async fn retired_before(&self, at: Instant) -> bool {
+        // Made first, so that nothing is missed between the look and the wait.
+        let ended = self.ended.notified();
+        self.is_retired() || timeout_at(at, ended).await.is_ok()
+    }
+
     /// Tells the gauges what there is.
     pub(super) fn tell(&self) {
+        if self.is_retired() {
+            return;
+        }
         let roster = self.roster.load();
         let healthy = roster.servers.len() - roster.out();
         self.metrics.servers(roster.servers.len(), healthy);
@@ -271,8 +305,9 @@ impl Choice {
         }
     }
 
-    /// The next server to ask.
-    pub(super) fn next(&mut self, servers: &Arc<Servers>) -> Option<Turn> {
+    /// The next server to ask: a good one, else any, but where a good one is `full` and will be free.
+    pub(super) fn next(&mut self, servers: &Arc<Servers>, full: Option<&Turn>) -> Option<Turn> {
+        let waits = full.is_some_and(|turn| !turn.server().standing.is_out());
         let index = match self.first.take() {
             Some(index) => index,
             None if self.count == MOST_ASKED => return None,
@@ -284,7 +319,10 @@ impl Choice {
                     };
                     self.roster.balance.choose(self.client, &among)
                 };
-                choose(Wanted::Good).or_else(|| choose(Wanted::Any))?
+                match choose(Wanted::Good) {
+                    None if waits => return None,
+                    good => good.or_else(|| choose(Wanted::Any))?,
+                }
             }
         };
         if self.count < MOST_ASKED {

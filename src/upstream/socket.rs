@@ -2,9 +2,11 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
+use atomic_waker::AtomicWaker;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
@@ -28,7 +30,31 @@ pub struct UpstreamSocket {
     turn: Option<Turn>,
     /// Told at each read, when all that was read before has been worked on.
     watcher: Option<Weak<Notify>>,
+    /// Ends it from outside.
+    cutter: Option<Arc<Cutter>>,
     metrics: Arc<UpstreamMetrics>,
+}
+
+/// Ends a connection that others drive.
+#[derive(Debug, Default)]
+pub(super) struct Cutter {
+    cut: AtomicBool,
+    reader: AtomicWaker,
+}
+
+impl Cutter {
+    /// Whoever reads or writes the connection gets an error from now on.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match self.cut.load(Ordering::Acquire) {
+            true => Err(io::ErrorKind::ConnectionAborted.into()),
+            false => Ok(()),
+        }
+    }
 }
 
 impl UpstreamSocket {
@@ -45,6 +71,7 @@ impl UpstreamSocket {
             place: None,
             turn: None,
             watcher: None,
+            cutter: None,
             metrics,
         }
     }
@@ -62,6 +89,7 @@ impl UpstreamSocket {
             place: Some(place),
             turn: None,
             watcher: None,
+            cutter: None,
             metrics,
         }
     }
@@ -69,6 +97,11 @@ impl UpstreamSocket {
     /// Holds `turn` for as long as it is open.
     pub(super) fn hold(&mut self, turn: Option<Turn>) {
         self.turn = turn;
+    }
+
+    /// Lets `cutter` end it.
+    pub(super) fn obey(&mut self, cutter: &Arc<Cutter>) {
+        self.cutter = Some(cutter.clone());
     }
 
     /// Tells `watcher`, for as long as it is there, each time before it reads.
@@ -89,6 +122,10 @@ impl AsyncRead for UpstreamSocket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(cutter) = &self.cutter {
+            cutter.reader.register(cx.waker());
+            cutter.check()?;
+        }
         if let Some(watcher) = &self.watcher {
             match watcher.upgrade() {
                 Some(watcher) => watcher.notify_one(),
@@ -111,6 +148,9 @@ impl AsyncWrite for UpstreamSocket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(cutter) = &self.cutter {
+            cutter.check()?;
+        }
         Pin::new(&mut self.transport).poll_write(cx, bytes)
     }
 
@@ -119,6 +159,9 @@ impl AsyncWrite for UpstreamSocket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(cutter) = &self.cutter {
+            cutter.check()?;
+        }
         Pin::new(&mut self.transport).poll_write_vectored(cx, slices)
     }
 

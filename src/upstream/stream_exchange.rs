@@ -43,6 +43,7 @@ impl StreamLease {
             upload.wanted();
         }
         let request = translate(request, server, scheme).map_err(SendFailure::Final)?;
+        self.carries(upload.clone());
         let answer = {
             let mut answer = pin!(self.sender().try_send_request(request));
             let mut deadline = pin!(sleep_until(Instant::now() + first_byte));

@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::exchange::Origin;
-use super::request_body::RequestBody;
-use super::socket::UpstreamSocket;
+use super::request_body::{RequestBody, Upload};
+use super::socket::{Cutter, UpstreamSocket};
 
 /// Streams that a connection carries at most, where the server lets it: as many as common servers
 /// let.
@@ -40,6 +41,11 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// take pings that come more often than every 5 min for abuse.
 const PING_INTERVAL: Duration = Duration::from_secs(5 * 60 + 10);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// What the rest of a request may take to go, once nobody waits for its response: hyper looks at it
+/// when the server takes more, and not before.
+const STUCK: Duration = Duration::from_secs(1);
+/// How long the other streams of a connection with such a rest may go on.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The HTTP/2 connections of one server.
 #[derive(Debug)]
@@ -66,6 +72,7 @@ struct State {
     open: AtomicUsize,
     /// When the last stream ended, in nanoseconds from `base`.
     idle_since: AtomicU64,
+    cutter: Arc<Cutter>,
 }
 
 /// The right to one stream, which ends when this is dropped.
@@ -75,6 +82,7 @@ pub(super) struct StreamLease {
     state: Arc<State>,
     pool: Arc<StreamPool>,
     origin: Origin,
+    upload: Option<Arc<Upload>>,
 }
 
 impl StreamPool {
@@ -108,6 +116,8 @@ impl StreamPool {
     ) -> Result<StreamLease, Option<hyper::Error>> {
         let read = Arc::new(Notify::new());
         socket.watch(&read);
+        let cutter = Arc::default();
+        socket.obey(&cutter);
         let (sender, mut connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -136,6 +146,7 @@ impl StreamPool {
                 most: AtomicUsize::new(connection.current_max_send_streams()),
                 open: AtomicUsize::new(0),
                 idle_since: AtomicU64::new(0),
+                cutter,
             }),
         };
         let lease = self.lease(&shared, Origin::New);
@@ -172,6 +183,7 @@ impl StreamPool {
             state: shared.state.clone(),
             pool: self.clone(),
             origin,
+            upload: None,
         }
     }
 
@@ -224,6 +236,11 @@ impl StreamLease {
         &mut self.sender
     }
 
+    /// The body of the request that is sent on it.
+    pub(super) fn carries(&mut self, upload: Option<Arc<Upload>>) {
+        self.upload = upload;
+    }
+
     /// The connection is not to be trusted with more requests: it ends with the streams that are
     /// open.
     pub(super) fn forsake(&self) {
@@ -233,11 +250,37 @@ impl StreamLease {
 
 impl Drop for StreamLease {
     fn drop(&mut self) {
+        if let Some(upload) = self.upload.take()
+            && upload.waits_for_server()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (state, pool) = (self.state.clone(), self.pool.clone());
+            runtime.spawn(free(Arc::downgrade(&upload), state, pool));
+        }
         self.state
             .idle_since
             .store(self.state.now(), Ordering::Relaxed);
         self.state.open.fetch_sub(1, Ordering::Relaxed);
         self.pool.freed.notify_one();
+    }
+}
+
+/// Ends the rest of a request that nobody wants answered any more, where the server takes none of it:
+/// hyper neither resets such a stream nor lets go of its connection (1.12). So the connection takes
+/// no more streams, and ends with those that it has, or after a time.
+async fn free(upload: Weak<Upload>, state: Arc<State>, pool: Arc<StreamPool>) {
+    sleep(STUCK).await;
+    if upload.strong_count() == 0 {
+        return;
+    }
+    pool.remove(&state);
+    let end = Instant::now() + PATIENCE;
+    while state.open.load(Ordering::Relaxed) > 0 && Instant::now() < end {
+        sleep(STUCK).await;
+    }
+    if upload.strong_count() > 0 {
+        tracing::debug!("upstream connection is cut: the server takes no more of a request");
+        state.cutter.cut();
     }
 }
 

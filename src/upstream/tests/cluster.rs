@@ -10,20 +10,20 @@ use http_body_util::BodyExt;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
-use super::error::{BodyError, ExchangeError};
-use super::framing::FramingError;
-use super::origin::{Origin, Served};
-use super::{Cluster, RequestBody, ResponseBody, ServerState};
+use super::super::error::{BodyError, ExchangeError};
+use super::super::framing::FramingError;
+use super::super::origin::{Origin, Served};
+use super::super::{Cluster, RequestBody, ResponseBody, ServerState};
 use crate::config::{
     Balance, Eject, HealthCheck, Pool, ServerAddress, Upstream, UpstreamServer, UpstreamTimeouts,
 };
 
 /// Long enough never to be reached, short enough not to hang a broken test for good.
-const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 /// For what a test waits for.
-const SHORT: Duration = Duration::from_millis(50);
+pub(super) const SHORT: Duration = Duration::from_millis(50);
 
-fn spec(servers: &[(ServerAddress, u32)]) -> Upstream {
+pub(super) fn spec(servers: &[(ServerAddress, u32)]) -> Upstream {
     Upstream {
         servers: servers
             .iter()
@@ -48,15 +48,15 @@ fn spec(servers: &[(ServerAddress, u32)]) -> Upstream {
     }
 }
 
-fn one(origin: &Origin) -> Upstream {
+pub(super) fn one(origin: &Origin) -> Upstream {
     spec(&[(origin.address(), 1)])
 }
 
-fn cluster(spec: &Upstream) -> Cluster {
+pub(super) fn cluster(spec: &Upstream) -> Cluster {
     Cluster::new(spec, None, Arc::default())
 }
 
-fn request(method: Method) -> Request<RequestBody> {
+pub(super) fn request(method: Method) -> Request<RequestBody> {
     Request::builder()
         .method(method)
         .uri("/")
@@ -65,18 +65,18 @@ fn request(method: Method) -> Request<RequestBody> {
         .unwrap()
 }
 
-async fn get(cluster: &Cluster) -> Result<Response<ResponseBody>, ExchangeError> {
+pub(super) async fn get(cluster: &Cluster) -> Result<Response<ResponseBody>, ExchangeError> {
     cluster
         .exchange(request(Method::GET), None, None, &mut None)
         .await
 }
 
-async fn text(response: Response<ResponseBody>) -> Result<String, BodyError> {
+pub(super) async fn text(response: Response<ResponseBody>) -> Result<String, BodyError> {
     let bytes = response.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-async fn get_text(cluster: &Cluster) -> String {
+pub(super) async fn get_text(cluster: &Cluster) -> String {
     text(get(cluster).await.unwrap()).await.unwrap()
 }
 
@@ -584,7 +584,7 @@ async fn head_and_204_have_no_body_and_keep_the_connection() {
 }
 
 /// An origin that answers each request with `name`, and counts them.
-async fn counting(name: &'static str, requests: &Arc<AtomicUsize>) -> Origin {
+pub(super) async fn counting(name: &'static str, requests: &Arc<AtomicUsize>) -> Origin {
     let requests = requests.clone();
     Origin::start(move |mut served: Served| {
         let requests = requests.clone();
@@ -600,7 +600,7 @@ async fn counting(name: &'static str, requests: &Arc<AtomicUsize>) -> Origin {
 }
 
 /// Waits until `condition` holds.
-async fn until(condition: impl Fn() -> bool) {
+pub(super) async fn until(mut condition: impl FnMut() -> bool) {
     timeout(LONG, async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -610,7 +610,7 @@ async fn until(condition: impl Fn() -> bool) {
     .unwrap();
 }
 
-fn states(cluster: &Cluster) -> Vec<ServerState> {
+pub(super) fn states(cluster: &Cluster) -> Vec<ServerState> {
     cluster.status().iter().map(|server| server.state).collect()
 }
 

@@ -1,0 +1,4 @@
+//! Clusters against scripted origins on loopback.
+
+mod cluster;
+mod pressure;
