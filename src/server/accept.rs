@@ -215,15 +215,15 @@ impl Acceptor {
                 since: accepted,
             }),
         };
-        let context = self.context.clone();
-        let address = self.address.clone();
-        let hold = drain.hold();
-        tokio::spawn(async move {
-            // A panic drops the permit all the same.
-            connection::serve(stream, incoming, listener, address, context.clone(), drain).await;
-            context.permits.release(held.permit);
-            drop((held.counted, hold));
-        });
+        tokio::spawn(connection::serve(
+            stream,
+            incoming,
+            listener,
+            self.address.clone(),
+            self.context.clone(),
+            drain,
+            held,
+        ));
     }
 }
 
@@ -246,9 +246,18 @@ pub(super) fn refuse(
 
 /// What a connection has of the limits.
 #[derive(Debug)]
-struct Held {
+pub(super) struct Held {
     permit: OwnedSemaphorePermit,
     counted: Option<Counted>,
+}
+
+impl Held {
+    /// Gives it back.
+    pub(super) fn release(self, context: &ServerContext) {
+        let Self { permit, counted } = self;
+        context.permits.release(permit);
+        drop(counted);
+    }
 }
 
 /// A row of errors: told once at its start and once when it is over.

@@ -24,6 +24,8 @@ pub(super) struct Activity {
     head_since: AtomicU64,
     /// Heads that were whole on their way to hyper and have not become requests yet.
     queued: AtomicUsize,
+    /// What came last is not the end of a message.
+    within_message: AtomicBool,
     /// Why what follows the last whole head is refused.
     refusal: OnceLock<Refusal>,
     /// The connection speaks another protocol from here on.
@@ -75,6 +77,7 @@ impl Activity {
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
+            within_message: AtomicBool::new(false),
             refusal: OnceLock::new(),
             tunnel: AtomicBool::new(false),
             response_broke: AtomicBool::new(false),
@@ -104,6 +107,22 @@ impl Activity {
     /// So many heads more are whole.
     pub(super) fn heads_whole(&self, count: usize) {
         self.queued.fetch_add(count, Ordering::AcqRel);
+    }
+
+    /// Whether what came last lies within a message (HTTP/1).
+    pub(super) fn within_message(&self, within: bool) {
+        self.within_message.store(within, Ordering::Release);
+    }
+
+    /// When the connection became idle, if it is: all messages that came are whole, and every
+    /// request is answered (HTTP/1).
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let working = self.is_busy()
+            || self.queued.load(Ordering::Acquire) > 0
+            || self.within_message.load(Ordering::Acquire)
+            || self.refusal.get().is_some()
+            || self.is_tunnel();
+        (!working).then(|| self.at(self.idle_since.load(Ordering::Acquire)))
     }
 
     /// What follows is not a request that is served.

@@ -1,16 +1,18 @@
 //! One connection: handshake, ALPN, serve, drain.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
-use super::accept::{ConnectionPermits, refuse};
-use super::http::{End, serve_h1, serve_h2};
+use super::accept::{ConnectionPermits, Held, refuse};
+use super::http::{serve_h1, serve_h2};
 use super::linger::linger;
 use super::outbox::Outbox;
 use super::per_ip::{ConnectionsPerIp, Counted, LimitReached};
 use super::proxy_header;
 use super::socket::ClientSocket;
+use super::timer_table::End;
 use crate::config::{Alpn, Limits, ListenAddress};
 use crate::drain::Drain;
 use crate::proxy::{ConnectionInfo, HandshakeTimes, ProxyService, TlsFacts};
@@ -71,34 +73,84 @@ impl ServerContext {
     }
 }
 
-/// Serves one accepted connection to its end.
-pub(super) async fn serve(
+/// Serves one accepted connection to its end, and gives back what it `held` of the limits.
+///
+/// The task is small and stays so: each stage has a box, which goes when the stage is over, and not
+/// an `async fn`'s parameters, which would be kept beside what is made of them.
+pub(super) fn serve(
+    stream: ClientSocket,
+    incoming: Incoming,
+    listener: Arc<ListenerState>,
+    address: ListenAddress,
+    context: Arc<ServerContext>,
+    drain: Drain,
+    held: Held,
+) -> impl Future<Output = ()> + Send {
+    let (id, hold) = (incoming.id, drain.hold());
+    let open = Open::new(listener.metrics.clone());
+    let begun = Box::pin(begin(
+        stream,
+        incoming,
+        listener.clone(),
+        address,
+        context.clone(),
+        drain,
+    ));
+    async move {
+        if let Some(serving) = begun.await {
+            let peer = serving.peer;
+            match serving.requests.await {
+                End::Deadline(deadline) => {
+                    tracing::debug!(connection = %id, %peer, deadline, "deadline passed");
+                }
+                End::Abuse(limit) => {
+                    listener.metrics.http2_abuse(limit);
+                    let limit = limit.name();
+                    tracing::debug!(connection = %id, %peer, limit, "HTTP/2 abuse");
+                }
+                End::Closed | End::Broken | End::Malformed | End::Refused(_) => {}
+            }
+            drop(serving.counted);
+        }
+        drop(open);
+        // A panic drops the permit all the same.
+        held.release(&context);
+        drop(hold);
+    }
+}
+
+/// A connection that is ready for requests.
+struct Serving {
+    requests: Pin<Box<dyn Future<Output = End> + Send>>,
+    peer: Peer,
+    /// What counts for the address that a PROXY header gave.
+    counted: Option<Counted>,
+}
+
+/// The PROXY header and the handshake. `None`: the connection has ended, and why has been told.
+async fn begin(
     mut stream: ClientSocket,
     mut incoming: Incoming,
     listener: Arc<ListenerState>,
-    listener_address: ListenAddress,
+    address: ListenAddress,
     context: Arc<ServerContext>,
     drain: Drain,
-) {
-    let _open = Open::new(listener.metrics.clone());
-    let local = match listener_address {
+) -> Option<Serving> {
+    let local = match address {
         ListenAddress::Tcp(own) if !own.ip().is_unspecified() => Some(own),
         ListenAddress::Tcp(_) | ListenAddress::Unix(_) => stream.local_addr(),
     };
-    // Held to the end.
-    let mut _counted = None;
+    let mut counted = None;
     if incoming.proxy.is_some() {
-        let taken = proxied(stream, &mut incoming, &listener, &context);
-        match Box::pin(taken).await {
-            Some(whole) => (stream, _counted) = (whole.stream, whole.counted),
-            None => return,
-        }
+        let whole = proxied(stream, &mut incoming, &listener, &context).await?;
+        (stream, counted) = (whole.stream, whole.counted);
     }
     let outbox = Outbox::new(stream);
     let flusher = outbox.flusher();
+    let peer = incoming.peer;
     let info = ConnectionInfo {
         id: incoming.id,
-        peer: incoming.peer,
+        peer,
         proxy: incoming.proxy.map(|proxied| proxied.sender),
         local,
         listener: listener.index,
@@ -107,30 +159,23 @@ pub(super) async fn serve(
         server_name: None,
         tls: None,
     };
-    let metrics = &listener.metrics;
-    let end = match &listener.sites {
+    let metrics = listener.metrics.clone();
+    let config = context.snapshot.load().config.clone();
+    let requests: Pin<Box<dyn Future<Output = End> + Send>> = match &listener.sites {
         None => {
             let service = service(info, &context);
-            let config = context.snapshot.load().config.clone();
             outbox.gather();
-            // Boxed, as each stage below: what a task could need at its largest would otherwise be
-            // copied at its start and held to its end.
-            Box::pin(serve_h1(outbox, flusher, service, metrics, &config, drain)).await
+            Box::pin(serve_h1(outbox, flusher, service, metrics, config, drain))
         }
         Some(sites) => {
-            let handshake = handshake(outbox, &incoming, sites, &listener, &context);
-            let Some(established) = Box::pin(handshake).await else {
-                return;
-            };
             let Established {
                 stream,
                 alpn,
                 policy,
                 client_certificate,
                 report,
-            } = established;
+            } = handshake(outbox, &incoming, sites, &listener, &context).await?;
             stream.get_ref().0.get_ref().gather();
-            let server_name = report.server_name.clone();
             let facts = TlsFacts {
                 policy,
                 version: report.version,
@@ -140,37 +185,30 @@ pub(super) async fn serve(
                 times: HandshakeTimes::new(report.total, &report.phases),
                 client_certificate,
             };
+            let info = ConnectionInfo {
+                server_name: report.server_name.clone(),
+                tls: Some(facts),
+                ..info
+            };
             context.telemetry.handshake(&listener.metrics, report);
-            let service = service(
-                ConnectionInfo {
-                    server_name,
-                    tls: Some(facts),
-                    ..info
-                },
-                &context,
-            );
-            let config = context.snapshot.load().config.clone();
+            let service = service(info, &context);
+            // Boxed: it is handed on often, and large.
+            let stream = Box::new(stream);
             match alpn {
                 Some(Alpn::H2) => {
-                    Box::pin(serve_h2(stream, flusher, service, metrics, &config, drain)).await
+                    Box::pin(serve_h2(stream, flusher, service, metrics, config, drain))
                 }
                 Some(Alpn::Http11) | None => {
-                    Box::pin(serve_h1(stream, flusher, service, metrics, &config, drain)).await
+                    Box::pin(serve_h1(stream, flusher, service, metrics, config, drain))
                 }
             }
         }
     };
-    match end {
-        End::Deadline(deadline) => {
-            tracing::debug!(connection = %incoming.id, peer = %incoming.peer, deadline, "deadline passed");
-        }
-        End::Abuse(limit) => {
-            listener.metrics.http2_abuse(limit);
-            let limit = limit.name();
-            tracing::debug!(connection = %incoming.id, peer = %incoming.peer, limit, "HTTP/2 abuse");
-        }
-        End::Closed | End::Broken | End::Malformed | End::Refused(_) => {}
-    }
+    Some(Serving {
+        requests,
+        peer,
+        counted,
+    })
 }
 
 /// A connection whose PROXY header is whole.
@@ -230,7 +268,7 @@ async fn proxied(
     }
 }
 
-/// The handshake in a future of its own, for a box: it is gone when the connection is idle.
+/// The handshake. `None`: it failed, and the client and the report know.
 async fn handshake(
     stream: Outbox<ClientSocket>,
     incoming: &Incoming,

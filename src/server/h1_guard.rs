@@ -26,6 +26,15 @@ pub(super) struct H1Guard<S> {
     framing: H1Framing,
     activity: Arc<Activity>,
     reading: Reading,
+    ahead: Ahead,
+}
+
+/// What was read, and followed, but hyper does not have.
+#[derive(Debug, Default)]
+struct Ahead {
+    bytes: Vec<u8>,
+    /// How the read after them ended.
+    broken: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -44,6 +53,7 @@ impl<S> H1Guard<S> {
             framing: H1Framing::new(limits),
             activity,
             reading: Reading::Open,
+            ahead: Ahead::default(),
         }
     }
 
@@ -70,6 +80,8 @@ impl<S> H1Guard<S> {
         if heads > 0 {
             self.activity.heads_whole(heads);
         }
+        self.activity
+            .within_message(!self.framing.between_messages());
         if !self.framing.in_head() {
             self.activity.head_ended();
         } else if heads > 0 || !in_head {
@@ -105,6 +117,70 @@ impl<S> H1Guard<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> H1Guard<S> {
+    /// Takes back what hyper had not looked at: hyper gets it before anything else.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.ahead.bytes.extend_from_slice(bytes);
+    }
+
+    /// Ready when more has come, or an end of any kind: hyper is needed for it.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut first = [0];
+        let mut buffer = ReadBuf::new(&mut first);
+        match self.poll_next(cx, &mut buffer) {
+            Poll::Ready(Ok(())) => self.ahead.bytes.extend_from_slice(buffer.filled()),
+            Poll::Ready(Err(error)) => self.ahead.broken = Some(error),
+            // Whoever drives hyper answers what is refused.
+            Poll::Pending if matches!(self.reading, Reading::Stopped(..)) => {}
+            Poll::Pending => return Poll::Pending,
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.activity.is_tunnel() {
+            if let Reading::Stopped(_, rest) = &mut self.reading
+                && !rest.is_empty()
+            {
+                put_front(rest, buffer);
+                return Poll::Ready(Ok(()));
+            }
+            return Pin::new(&mut self.inner).poll_read(cx, buffer);
+        }
+        if let Reading::Stopped(stop, _) = self.reading {
+            return Self::stopped(stop, buffer);
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        let came = buffer.filled().len() - before;
+        if came == 0 {
+            self.reading = Reading::Ended;
+            return Poll::Ready(Ok(()));
+        }
+        let taken = self.follow(&buffer.filled()[before..]);
+        buffer.set_filled(before + taken);
+        match self.reading {
+            Reading::Stopped(stop, _) if taken == 0 => Self::stopped(stop, buffer),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// Moves what fits of `bytes` to `buffer`.
+fn put_front(bytes: &mut Vec<u8>, buffer: &mut ReadBuf<'_>) {
+    let count = bytes.len().min(buffer.remaining());
+    buffer.put_slice(&bytes[..count]);
+    if count == bytes.len() {
+        *bytes = Vec::new();
+    } else {
+        bytes.drain(..count);
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for H1Guard<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -112,33 +188,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for H1Guard<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.activity.is_tunnel() {
-            if let Reading::Stopped(_, rest) = &mut this.reading
-                && !rest.is_empty()
-            {
-                let count = rest.len().min(buffer.remaining());
-                buffer.put_slice(&rest[..count]);
-                rest.drain(..count);
-                return Poll::Ready(Ok(()));
-            }
-            return Pin::new(&mut this.inner).poll_read(cx, buffer);
-        }
-        if let Reading::Stopped(stop, _) = this.reading {
-            return Self::stopped(stop, buffer);
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.inner).poll_read(cx, buffer))?;
-        let came = buffer.filled().len() - before;
-        if came == 0 {
-            this.reading = Reading::Ended;
+        if !this.ahead.bytes.is_empty() {
+            put_front(&mut this.ahead.bytes, buffer);
             return Poll::Ready(Ok(()));
         }
-        let taken = this.follow(&buffer.filled()[before..]);
-        buffer.set_filled(before + taken);
-        match this.reading {
-            Reading::Stopped(stop, _) if taken == 0 => Self::stopped(stop, buffer),
-            _ => Poll::Ready(Ok(())),
+        if let Some(error) = this.ahead.broken.take() {
+            return Poll::Ready(Err(error));
         }
+        this.poll_next(cx, buffer)
     }
 }
 

@@ -23,6 +23,7 @@ mod outbox;
 mod per_ip;
 mod proxy_header;
 mod socket;
+mod timer_table;
 mod tunnels;
 
 pub use accept::{Acceptor, ConnectionPermits};
