@@ -21,8 +21,13 @@ pub struct Command {
 /// What to do, and where the answer goes. A sender that is dropped says that the daemon ends.
 #[derive(Debug)]
 pub enum Action {
-    /// Reload the configuration; `None`: not while draining.
-    Reload(oneshot::Sender<Option<ReloadReport>>),
+    /// Reload the configuration.
+    Reload {
+        /// Whether also when it turns clients away.
+        force: bool,
+        /// How it went; `None`: not while draining.
+        answer: oneshot::Sender<Option<ReloadReport>>,
+    },
     /// Begin the shutdown, as SIGTERM does. Nothing more happens when it has begun.
     Drain(oneshot::Sender<()>),
     /// Log at another level until the next reload, or for `duration`.

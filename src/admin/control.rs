@@ -49,6 +49,15 @@ pub struct KeyLogBody {
     pub file: PathBuf,
 }
 
+/// The body of `POST /api/reload`, which may have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadBody {
+    /// Whether to reload also when `reload.max_broken_clients` forbids it; default false.
+    #[serde(default)]
+    pub force: bool,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LogLevelBody {
@@ -117,20 +126,31 @@ pub(super) fn forbidden(state: &AdminState) -> Reply {
     respond::problem(StatusCode::FORBIDDEN, &text)
 }
 
-/// `POST /api/reload`: 200 with the report when the new configuration serves; 422 with the report
-/// when it is wrong, 500 when it cannot be served, 503 while the daemon shuts down.
-pub(super) async fn reload(state: &AdminState, uid: Option<u32>) -> Reply {
-    replied(ask(state, uid, Action::Reload).await.and_then(|report| {
-        let report = report.ok_or(Refusal::Ending)?;
-        let status = match report.result {
-            ReloadResult::Ok => StatusCode::OK,
-            ReloadResult::Failed if report.diagnostics.is_empty() => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
-            ReloadResult::Failed => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        Ok(respond::json(status, &report))
-    }))
+/// `POST /api/reload`: 200 with the report when the new configuration serves, with certificates
+/// that are kept as they were maybe; 422 with the report when it is wrong, 409 when it would turn
+/// away too many clients, 500 when it cannot be served, 503 while the daemon shuts down.
+pub(super) async fn reload<B>(state: &AdminState, uid: Option<u32>, body: B) -> Reply
+where
+    B: Body,
+    B::Error: Error + Send + Sync + 'static,
+{
+    replied(
+        async {
+            let ReloadBody { force } = read_if_any(body).await?;
+            let action = |answer| Action::Reload { force, answer };
+            let report = ask(state, uid, action).await?.ok_or(Refusal::Ending)?;
+            let status = match report.result {
+                ReloadResult::Ok | ReloadResult::Partial => StatusCode::OK,
+                ReloadResult::Guarded => StatusCode::CONFLICT,
+                ReloadResult::Failed if report.diagnostics.is_empty() => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+                ReloadResult::Failed => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            Ok(respond::json(status, &report))
+        }
+        .await,
+    )
 }
 
 /// `POST /api/drain`: 202 when the shutdown has begun.
@@ -259,12 +279,33 @@ where
     B: Body,
     B::Error: Error + Send + Sync + 'static,
 {
+    serde_json::from_slice(&whole(body).await?).map_err(Refusal::Json)
+}
+
+/// As [`read`], for commands that may have no body.
+async fn read_if_any<T, B>(body: B) -> Result<T, Refusal>
+where
+    T: DeserializeOwned + Default,
+    B: Body,
+    B::Error: Error + Send + Sync + 'static,
+{
+    let bytes = whole(body).await?;
+    match bytes.is_empty() {
+        true => Ok(T::default()),
+        false => serde_json::from_slice(&bytes).map_err(Refusal::Json),
+    }
+}
+
+async fn whole<B>(body: B) -> Result<Bytes, Refusal>
+where
+    B: Body,
+    B::Error: Error + Send + Sync + 'static,
+{
     let collected = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
-    let bytes: Bytes = match collected {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) | Err(_) => return Err(Refusal::Body),
-    };
-    serde_json::from_slice(&bytes).map_err(Refusal::Json)
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(_)) | Err(_) => Err(Refusal::Body),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, Refusal> {

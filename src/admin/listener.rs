@@ -434,7 +434,10 @@ mod tests {
         listener.connection_opened();
         listener.handshake_started();
         admin.telemetry.handshake(&listener, sample::failed());
-        admin.telemetry.metrics.config_reload(true);
+        admin
+            .telemetry
+            .metrics
+            .config_reload(crate::telemetry::ReloadOutcome::Ok);
         let (status, head, body) = admin.ask("GET /metrics", "localhost").await;
         assert_eq!(status, 200);
         assert!(
@@ -453,7 +456,7 @@ mod tests {
                 "readiness": "starting", "connections_open": 1,
                 "handshakes": {"in_flight": 0, "ok": 0, "failed": 1, "probes": 0},
                 "requests": 0, "listeners": [],
-                "upstreams": [], "last_reload": null, "drain": null,
+                "upstreams": [], "last_reload": null, "kept_certificates": [], "drain": null,
                 "key_log": null,
                 "ring": {"handshakes": 2, "bytes": summary["ring"]["bytes"], "max_bytes": 4 << 20},
                 "windows": [],

@@ -11,8 +11,10 @@ mod access;
 mod api;
 mod command;
 mod control;
+mod forecast_failure;
 mod health;
 mod host;
+mod kept_certificate;
 mod listener;
 mod metrics;
 mod moment;
@@ -29,15 +31,17 @@ mod what_if;
 mod window;
 
 pub use command::{Action, Command, commands};
-pub use control::KeyLogBody;
+pub use control::{KeyLogBody, ReloadBody};
+pub use forecast_failure::ForecastFailure;
 pub use health::Readiness;
+pub use kept_certificate::KeptCertificateReport;
 pub use listener::{AdminListener, serve};
-pub use reload_report::{ReloadDiagnostic, ReloadReport, ReloadResult};
+pub use reload_report::{BrokenClients, ReloadCause, ReloadDiagnostic, ReloadReport, ReloadResult};
 pub use state::AdminState;
 pub use status::{DaemonStatus, Listening};
 pub use summary::{
     DrainStage, DrainSummary, HandshakeCounts, KeyLogSummary, ListenerSummary, RingSummary, Summary,
 };
 pub use upstream_summary::{ServerSummary, UpstreamSummary};
-pub use what_if::{Forecast, ForecastFailure, ForecastRefusal};
+pub use what_if::{Forecast, ForecastRefusal};
 pub use window::{DurationSummary, WindowCounts, WindowSummary};

@@ -90,7 +90,7 @@ where
             Command::KeyLog if method == Method::DELETE => control::stop_key_log(state, uid).await,
             Command::KeyLog => control::start_key_log(state, uid, request.into_body()).await,
             Command::LogLevel => control::log_level(state, uid, request.into_body()).await,
-            Command::Reload => control::reload(state, uid).await,
+            Command::Reload => control::reload(state, uid, request.into_body()).await,
             Command::WhatIf => control::what_if(state, request.into_body()).await,
         },
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use super::kept_certificate::KeptCertificateReport;
 use super::moment;
 use super::reload_report::ReloadReport;
 use super::respond::{self, Reply};
@@ -37,8 +38,11 @@ pub struct Summary {
     /// The upstreams, in the order of the configuration.
     #[serde(default)]
     pub upstreams: Vec<UpstreamSummary>,
-    /// The last reload, by signal or command; `None` before the first.
+    /// The last reload; `None` before the first.
     pub last_reload: Option<ReloadReport>,
+    /// The certificates that serve as they were, because their files cannot be used.
+    #[serde(default)]
+    pub kept_certificates: Vec<KeptCertificateReport>,
     /// What the shutdown waits for; `None` while there is none.
     pub drain: Option<DrainSummary>,
     /// The running key log.
@@ -152,6 +156,7 @@ pub(super) fn summary(state: &AdminState) -> Reply {
         listeners: listeners.collect(),
         upstreams: upstreams(&state.snapshots.load()),
         last_reload: state.status.last_reload(),
+        kept_certificates: KeptCertificateReport::all(&state.snapshots.load()),
         drain: state.status.drain(),
         key_log: state.key_log.status().map(KeyLogSummary::from),
         ring: RingSummary::from(state.telemetry.ring.usage()),

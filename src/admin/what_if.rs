@@ -1,23 +1,21 @@
 //! `POST /api/what-if`: which clients a change of tls policies would turn away.
 //!
 //! Every kind of client that came is answered in memory under the changed policies, as a client
-//! without a session; those that would fail are answered under the present ones as well, because
-//! not all of them get through today.
+//! without a session, and under the present ones as well, because not all of them get through today.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls;
 
+use super::forecast_failure::ForecastFailure;
 use super::reload_report::{ReloadDiagnostic, located};
 use super::respond::{self, Reply};
 use super::state::AdminState;
 use crate::config::{Policy, PolicyChange, PolicyChangeError, PolicyChangeText};
-use crate::report::Failure;
 use crate::snapshot::Snapshot;
-use crate::tls::{HelloCensus, Sites, rehearse};
+use crate::tls::{self, Sites};
 
 /// The answer to `POST /api/what-if`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,25 +32,6 @@ pub struct Forecast {
     pub fail_already: u64,
     /// Who would fail: first those that get through now, and of both the most frequent first.
     pub failures: Vec<ForecastFailure>,
-}
-
-/// One kind of client that would fail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ForecastFailure {
-    /// The listener.
-    pub listener: String,
-    /// The server name's label.
-    pub server_name: String,
-    /// The client's fingerprint.
-    pub ja4: String,
-    /// Why it would fail.
-    pub class: String,
-    /// The same in words.
-    pub diagnosis: String,
-    /// Whether it fails now, too.
-    pub already: bool,
-    /// How many came.
-    pub handshakes: u64,
 }
 
 /// The answer when the change makes no sense.
@@ -75,8 +54,8 @@ enum ForecastError {
     Setup(#[from] rustls::Error),
 }
 
-/// Answers a change. It computes for as long as a full handshake with each kind of client, 512 at
-/// most, on a thread of its own; one at a time.
+/// Answers a change. It computes for as long as two full handshakes with each kind of client, 512
+/// at most, on a thread of its own; one at a time.
 pub(super) async fn what_if(state: &AdminState, change: &PolicyChangeText) -> Reply {
     let change = match PolicyChange::read(change) {
         Ok(change) => change,
@@ -121,50 +100,26 @@ fn forecast(snapshot: &Snapshot, change: &PolicyChange) -> Result<Forecast, Fore
         Ok(concerns.then(|| change.apply(policy)).transpose()?)
     };
     // By listener: the sites that serve, and those that would.
-    let mut sites: HashMap<&str, (&Arc<Sites>, Sites)> = HashMap::new();
+    let mut changes: HashMap<&str, (&Sites, Sites)> = HashMap::new();
     for listener in snapshot.listeners() {
         if let Some(own) = &listener.sites {
-            sites.insert(&listener.name, (own, own.changed(changed)?));
+            changes.insert(&listener.name, (own, own.changed(changed)?));
         }
     }
-    let HelloCensus { kinds, forgotten } = snapshot.hellos().census();
-    let mut forecast = Forecast {
-        handshakes: 0,
-        kinds: 0,
-        forgotten,
-        would_fail: 0,
-        fail_already: 0,
-        failures: Vec::new(),
-    };
-    for (sample, count) in kinds {
-        let Some((now, then)) = sites.get(&*sample.listener) else {
-            forecast.forgotten += count;
-            continue;
-        };
-        forecast.kinds += 1;
-        forecast.handshakes += count;
-        let Err(Failure {
-            class, diagnosis, ..
-        }) = rehearse(&sample.message, then)
-        else {
-            continue;
-        };
-        let already = rehearse(&sample.message, now).is_err();
-        match already {
-            true => forecast.fail_already += count,
-            false => forecast.would_fail += count,
-        }
-        forecast.failures.push(ForecastFailure {
-            listener: sample.listener.to_string(),
-            server_name: sample.server_name.as_str().to_owned(),
-            ja4: sample.ja4.to_string(),
-            class: class.name().to_owned(),
-            diagnosis,
-            already,
-            handshakes: count,
-        });
-    }
-    // Stable: the census has the most frequent first.
-    forecast.failures.sort_by_key(|failure| failure.already);
-    Ok(forecast)
+    let changes = changes
+        .iter()
+        .map(|(name, (now, then))| (*name, (*now, then)));
+    let forecast = tls::Forecast::make(snapshot.hellos().census(), &changes.collect());
+    Ok(Forecast {
+        handshakes: forecast.handshakes,
+        kinds: forecast.kinds,
+        forgotten: forecast.forgotten,
+        would_fail: forecast.would_fail,
+        fail_already: forecast.fail_already,
+        failures: forecast
+            .failures
+            .iter()
+            .map(ForecastFailure::from)
+            .collect(),
+    })
 }

@@ -22,6 +22,9 @@ pub const WORKERS: usize = 0;
 /// `net.core.somaxconn`.
 pub const BACKLOG: u32 = 4096;
 
+/// `reload.watch`
+pub const WATCH: bool = true;
+
 /// The name of the built-in policy, which `[tls.default]` changes.
 pub const POLICY: &str = "default";
 

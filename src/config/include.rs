@@ -38,6 +38,23 @@ pub(super) fn gather(main: Source) -> (Vec<Source>, Vec<Diagnostic>) {
     (sources, faults)
 }
 
+/// What the main file includes: files and patterns, as paths. What is wrong with them is left out.
+pub(super) fn patterns(main: Source) -> Vec<PathBuf> {
+    let sources = [main];
+    let reading = Reading::new(&sources);
+    let (table, _) = DeTable::parse_recoverable(&sources[0].text);
+    let mut root = Table::root(table.get_ref(), &reading);
+    let listed = root
+        .value("include")
+        .and_then(|value| value.list("a list"))
+        .unwrap_or_default();
+    let paths = listed
+        .iter()
+        .filter_map(|element| element.text("a path")?.path());
+    // More than are read need not be known.
+    paths.take(FILES).collect()
+}
+
 fn included(main: &Spanned<DeTable<'_>>, reading: &Reading<'_>) -> Vec<Source> {
     let mut root = Table::root(main.get_ref(), reading);
     let patterns = root
@@ -104,31 +121,30 @@ fn files(text: &Text<'_>, pattern: &Path) -> Option<Vec<PathBuf>> {
     if !name.contains('*') {
         return Some(vec![pattern.to_owned()]);
     }
+    match matching(directory, name) {
+        Ok(found) => Some(found),
+        Err(error) if error.kind() == ErrorKind::NotFound => Some(Vec::new()),
+        Err(error) => refuse(format!("cannot read {}: {error}", directory.display())),
+    }
+}
+
+/// The files of `directory` whose names match `pattern`, sorted.
+pub(super) fn matching(directory: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
     // The empty path is the current directory.
     let listed = match directory.as_os_str().is_empty() {
         true => Path::new("."),
         false => directory,
     };
-    let entries = match fs::read_dir(listed) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Some(Vec::new()),
-        Err(error) => return refuse(format!("cannot read {}: {error}", directory.display())),
-    };
     let mut found = Vec::new();
-    for entry in entries {
-        match entry {
-            Ok(entry) => {
-                let own = entry.file_name();
-                let path = directory.join(&own);
-                if own.to_str().is_some_and(|own| matches(name, own)) && path.is_file() {
-                    found.push(path);
-                }
-            }
-            Err(error) => return refuse(format!("cannot read {}: {error}", directory.display())),
+    for entry in fs::read_dir(listed)? {
+        let own = entry?.file_name();
+        let path = directory.join(&own);
+        if own.to_str().is_some_and(|own| matches(pattern, own)) && path.is_file() {
+            found.push(path);
         }
     }
     found.sort();
-    Some(found)
+    Ok(found)
 }
 
 /// Whether `name` matches `pattern`, whose stars stand for any part of it, but not for the dot of a

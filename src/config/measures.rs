@@ -11,6 +11,9 @@ pub(super) const A_DURATION: &str = "a duration such as \"10s\"";
 /// What a size looks like, for messages.
 pub(super) const A_SIZE: &str = "a size such as \"16KiB\"";
 
+/// What a share looks like, for messages.
+pub(super) const A_SHARE: &str = "a share such as \"1%\"";
+
 /// Units of durations in milliseconds, the greatest first, with what else is written for them.
 const DURATION_UNITS: &[(&str, u64, &[&str])] = &[
     ("d", 86_400_000, &["day", "days"]),
@@ -40,6 +43,28 @@ pub fn duration(text: &str) -> Result<Duration, Diagnostic> {
 /// Reads `"16KiB"` and the like, as bytes.
 pub(super) fn size(text: &str) -> Result<u64, Diagnostic> {
     measure(text, SIZE_UNITS, "B", A_SIZE)
+}
+
+/// Reads `"1%"` and `"0.5%"`, as millionths of a whole.
+pub(super) fn percentage(text: &str) -> Result<u32, Diagnostic> {
+    let refused = || Diagnostic::new(format!("expected {A_SHARE}, found {}", quoted(text)));
+    let number = text.trim().trim_end_matches('%').trim().replace(',', ".");
+    let (whole, decimals) = number.split_once('.').unwrap_or((&number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(decimals) {
+        return Err(refused());
+    }
+    if format!("{number}%") != text {
+        return Err(refused().help(format!("write \"{number}%\"")));
+    }
+    if decimals.len() > 4 {
+        return Err(refused().help("it has four decimals at most"));
+    }
+    format!("{whole}{decimals:0<4}")
+        .parse()
+        .ok()
+        .filter(|millionths| *millionths <= 1_000_000)
+        .ok_or_else(|| refused().help("a share is from 0% to 100%"))
 }
 
 /// `duration` as it is written: in its greatest unit without a rest.

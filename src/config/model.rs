@@ -18,6 +18,7 @@ use super::log::Log;
 use super::names::{CipherSuite, Group};
 use super::peer_set::PeerSet;
 use super::redirect::Redirect;
+use super::reload::Reload;
 use super::upstream::{Upstream, UpstreamTimeouts};
 use crate::host::HostPattern;
 use crate::report::ProtocolVersion;
@@ -43,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[forwarding]`
     pub forwarding: Forwarding,
+    /// `[reload]`
+    pub reload: Reload,
     /// `[shutdown]`
     pub shutdown: Shutdown,
     /// `[log]`

@@ -131,12 +131,13 @@ fn known_keys() -> Vec<String> {
         [timeouts]\nzz = 1
         [limits]\nzz = 1
         [forwarding]\nzz = 1
+        [reload]\nzz = 1
         [shutdown]\nzz = 1
         [log]\nzz = 1\naccess.zz = 1\nhandshake.zz = 1
         [admin]\nzz = 1"
     );
     let faults = faults(&text);
-    assert_eq!(faults.len(), 29, "{faults}");
+    assert_eq!(faults.len(), 30, "{faults}");
     let help = |item: &Diagnostic| item.help.clone().unwrap();
     let helps: Vec<_> = faults.items.iter().map(help).collect();
     let keys = helps.iter().flat_map(|help| {

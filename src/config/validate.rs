@@ -12,6 +12,7 @@ use super::model::{Config, ListenAddress, Listener};
 use super::policies;
 use super::process;
 use super::reading::Reading;
+use super::reload;
 use super::routes;
 use super::table::Table;
 use super::upstreams::Upstreams;
@@ -45,6 +46,7 @@ pub(super) fn config<'t>(
         timeouts: bounds::timeouts(root.table("timeouts")),
         limits: bounds::limits(root.table("limits")),
         forwarding: forwarding::forwarding(root.table("forwarding")),
+        reload: reload::reload(root.table("reload")),
         shutdown: process::shutdown(root.table("shutdown")),
         log: process::log(root.table("log")),
         metrics: process::metrics(root.table("metrics")),

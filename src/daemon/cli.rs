@@ -70,10 +70,14 @@ enum Command {
     TicketKey(TicketKeyCommand),
     /// Reload the configuration of the running daemon, and say how it went.
     ///
-    /// Exits with 78 when the configuration is wrong; the old one serves on then.
+    /// Exits with 78 when the configuration is wrong; the old one serves on then. With 1 when
+    /// certificates are kept as they were, because their files cannot be used.
     Reload {
         #[command(flatten)]
         socket: SocketArgs,
+        /// Reload also when that turns away more clients than reload.max_broken_clients permits.
+        #[arg(long)]
+        force: bool,
     },
     /// Show what the running daemon is about.
     Status {
@@ -174,7 +178,7 @@ pub fn main() -> Exit {
         Command::Dev { to, listen, admin } => dev::dev(to, listen, admin),
         Command::Probe(args) => probe::probe(&args),
         Command::TicketKey(command) => ticket_key::ticket_key(&command),
-        Command::Reload { socket } => ask_reload::ask_reload(&socket),
+        Command::Reload { socket, force } => ask_reload::ask_reload(&socket, force),
         Command::Status {
             socket,
             json,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::reload::Guard;
 use crate::admin::{Action, Command, ReloadReport, commands};
 use crate::config::LogLevel;
 use crate::telemetry::TelemetryGuard;
@@ -30,7 +31,12 @@ pub(super) struct Control<'a> {
 #[derive(Debug)]
 pub(super) enum Demand {
     /// Reload, and say how it went.
-    Reload(oneshot::Sender<Option<ReloadReport>>),
+    Reload {
+        /// Whether it may turn clients away.
+        guard: Guard,
+        /// Where to say it.
+        answer: oneshot::Sender<Option<ReloadReport>>,
+    },
     /// Begin the shutdown.
     Shutdown,
 }
@@ -99,9 +105,13 @@ impl<'a> Control<'a> {
     fn carry_out(&mut self, Command { uid, action }: Command) -> Option<Demand> {
         // Whoever asked may be gone by the time of the answer.
         match action {
-            Action::Reload(answer) => {
-                tracing::info!(uid, "reload asked for");
-                return Some(Demand::Reload(answer));
+            Action::Reload { force, answer } => {
+                tracing::info!(uid, force, "reload asked for");
+                let guard = match force {
+                    true => Guard::Forced,
+                    false => Guard::Configured,
+                };
+                return Some(Demand::Reload { guard, answer });
             }
             Action::Drain(answer) => {
                 tracing::info!(uid, "shutdown asked for");

@@ -9,7 +9,9 @@ use tokio::net::TcpListener;
 use super::cli::{complain, say};
 use super::demo;
 use super::exit::Exit;
-use super::run::run_loaded;
+use super::run::{ConfigSource, run_loaded};
+use super::watch::Watch;
+use super::watched_files::Sight;
 use crate::config::{self, Loaded, MemoryCertificate};
 use crate::telemetry::Telemetry;
 
@@ -29,7 +31,12 @@ pub(super) fn dev(to: Option<SocketAddr>, listen: SocketAddr, admin: Option<Sock
         }
     };
     let reloaded = loaded.clone();
-    run_loaded(loaded, &move || Ok(reloaded.clone()), |telemetry| {
+    let source = ConfigSource {
+        reload: &move || Ok(reloaded.clone()),
+        watch: Watch::new(None),
+        seen: Sight::default(),
+    };
+    run_loaded(loaded, source, |telemetry| {
         start_demo(upstream, telemetry)?;
         say("handfast dev: a certificate made in memory, valid for this run. Try:");
         say("");

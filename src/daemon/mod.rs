@@ -10,6 +10,7 @@ mod control;
 mod demo;
 mod descriptors;
 mod dev;
+mod directory_events;
 mod exit;
 mod explain;
 mod man;
@@ -28,6 +29,8 @@ mod ticket_key;
 mod top;
 mod top_screen;
 mod upkeep;
+mod watch;
+mod watched_files;
 
 pub use cli::main;
 pub use exit::Exit;

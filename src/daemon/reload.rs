@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use crate::admin::Listening;
-use crate::bearer::BearerToken;
-use crate::config::{self, Diagnostics, Loaded};
+use crate::config::{self, Diagnostics, Loaded, Share};
 use crate::drain::{self, Drain, DrainSender};
 use crate::server::{Acceptor, BindError, ListenerSocket, ServerContext};
 use crate::snapshot::Snapshot;
+use crate::tls::Forecast;
 
 /// The listeners that run.
 #[derive(Debug)]
@@ -33,9 +33,31 @@ pub(super) enum ReloadError {
     /// The configuration is wrong.
     #[error("{0}")]
     Config(#[source] Diagnostics),
+    /// It would turn away more clients than `reload.max_broken_clients` permits.
+    #[error(
+        "it would turn away {} of {} handshakes like those that got through, more than \
+         max_broken_clients = {max}",
+        forecast.would_fail,
+        forecast.get_through
+    )]
+    Guarded {
+        /// What is permitted.
+        max: Share,
+        /// Who would be turned away.
+        forecast: Box<Forecast>,
+    },
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+}
+
+/// Whether clients that got through are looked after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// As `reload.max_broken_clients` says.
+    Configured,
+    /// Somebody knows what they do.
+    Forced,
 }
 
 impl Listeners {
@@ -64,12 +86,21 @@ impl Listeners {
     ///
     /// # Errors
     /// Nothing has changed.
-    pub(super) fn apply(&mut self, loaded: &Loaded) -> Result<(), ReloadError> {
+    pub(super) fn apply(&mut self, loaded: &Loaded, guard: Guard) -> Result<(), ReloadError> {
         let context = self.context.clone();
         let metrics = &context.telemetry.metrics;
         let previous = context.snapshot.load_full();
         let next =
             Snapshot::build(loaded, metrics, Some(&previous)).map_err(ReloadError::Config)?;
+        if guard == Guard::Configured
+            && let Some(max) = loaded.config.reload.max_broken_clients
+        {
+            let forecast = previous.forecast(&next);
+            if max.is_exceeded_by(forecast.would_fail, forecast.get_through) {
+                let forecast = Box::new(forecast);
+                return Err(ReloadError::Guarded { max, forecast });
+            }
+        }
         let bound = self.bind_new(&loaded.config)?;
 
         previous.retire(&next, metrics);
@@ -101,9 +132,9 @@ impl Listeners {
         running.collect()
     }
 
-    /// The token of the generation that serves.
-    pub(super) fn admin_token(&self) -> Option<Arc<BearerToken>> {
-        self.context.snapshot.load().admin_token().cloned()
+    /// The generation that serves.
+    pub(super) fn serving(&self) -> Arc<Snapshot> {
+        self.context.snapshot.load_full()
     }
 
     /// Stops accepting.

@@ -3,10 +3,12 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use super::reload::{Listeners, ReloadError};
-use crate::admin::{DaemonStatus, ReloadReport};
+use super::reload::{Guard, Listeners, ReloadError};
+use super::watch::Watch;
+use crate::admin::{BrokenClients, DaemonStatus, KeptCertificateReport, ReloadCause, ReloadReport};
 use crate::config::{AdminAddress, Config, Diagnostics, Loaded};
-use crate::telemetry::{Metrics, TelemetryGuard};
+use crate::snapshot::Snapshot;
+use crate::telemetry::{Metrics, ReloadOutcome, TelemetryGuard};
 
 /// What reloads need beside the listeners.
 pub(super) struct Reloader<'a> {
@@ -22,41 +24,132 @@ pub(super) struct Reloader<'a> {
     pub(super) status: Arc<DaemonStatus>,
 }
 
+/// Why and how a reload is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReloadRequest {
+    /// What makes it.
+    pub(super) cause: ReloadCause,
+    /// Whether it may turn clients away.
+    pub(super) guard: Guard,
+}
+
 impl Reloader<'_> {
-    /// Reloads. `None` beside the report: the old configuration serves on.
-    pub(super) fn reload(&self, listeners: &mut Listeners) -> (ReloadReport, Option<Loaded>) {
-        let applied = (self.load)()
+    /// Reloads, and tells `watch` what was read. `None` beside the report: the old configuration
+    /// serves on.
+    pub(super) fn reload(
+        &self,
+        listeners: &mut Listeners,
+        watch: &mut Watch,
+        request: ReloadRequest,
+    ) -> (ReloadReport, Option<Loaded>) {
+        let ReloadRequest { cause, guard } = request;
+        // Before anything is read: what changes from now on is another change.
+        let mut seen = watch.look();
+        let serving = listeners.serving();
+        let mut files = serving.config.files();
+        seen.add(&files);
+        let loaded = (self.load)();
+        if let Ok(next) = &loaded {
+            let named = next.config.files();
+            seen.add(&named);
+            files.extend(named);
+            // These are read again by themselves once they serve; until then they can be why not.
+            files.extend(next.config.key_directories());
+        }
+        let applied = loaded
             .map_err(ReloadError::Config)
-            .and_then(|next| listeners.apply(&next).map(|()| next));
-        self.metrics.config_reload(applied.is_ok());
-        let generation = self.metrics.generation();
+            .and_then(|next| listeners.apply(&next, guard).map(|()| next));
+        let serving = listeners.serving();
+        if applied.is_ok() {
+            files = serving.config.files();
+        }
+        watch.renew(serving.config.reload.watch, files, seen);
+
         let (report, next) = match applied {
             Ok(next) => {
-                warn_of_what_needs_a_restart(self.first, &next.config);
-                if let Some(token) = listeners.admin_token() {
-                    self.status.admin_token(token);
-                }
-                match self.log.reconfigure(&next.config.log) {
-                    Ok(()) => tracing::info!("configuration reloaded"),
-                    Err(error) => {
-                        tracing::error!(error = %chain(&error), "log keeps its old target");
-                    }
-                }
-                (ReloadReport::ok(generation), Some(next))
+                let kept = KeptCertificateReport::all(&serving);
+                (self.taken(cause, &serving, &next, kept), Some(next))
             }
-            Err(ReloadError::Config(diagnostics)) => {
-                log_diagnostics(&diagnostics);
-                (ReloadReport::refused(generation, &diagnostics), None)
-            }
-            Err(error) => {
-                let error = chain(&error);
-                tracing::error!(error, "reload failed: the old configuration serves on");
-                (ReloadReport::failed(generation, error), None)
-            }
+            Err(error) => (self.refused(cause, error), None),
         };
         self.status.reloaded(report.clone());
         self.status.listening(listeners.listening());
         (report, next)
+    }
+
+    fn taken(
+        &self,
+        cause: ReloadCause,
+        serving: &Snapshot,
+        next: &Loaded,
+        kept: Vec<KeptCertificateReport>,
+    ) -> ReloadReport {
+        self.metrics.config_reload(match kept.is_empty() {
+            true => ReloadOutcome::Ok,
+            false => ReloadOutcome::Partial,
+        });
+        warn_of_what_needs_a_restart(self.first, &next.config);
+        if let Some(token) = serving.admin_token() {
+            self.status.admin_token(token.clone());
+        }
+        match self.log.reconfigure(&next.config.log) {
+            Ok(()) if kept.is_empty() => tracing::info!("configuration reloaded"),
+            Ok(()) => {
+                let kept = kept.len();
+                tracing::error!(
+                    kept,
+                    "configuration reloaded, but for certificates that are kept"
+                );
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "log keeps its old target");
+            }
+        }
+        ReloadReport::taken(cause, self.metrics.generation(), kept)
+    }
+
+    fn refused(&self, cause: ReloadCause, error: ReloadError) -> ReloadReport {
+        let generation = self.metrics.generation();
+        let text = chain(&error);
+        match error {
+            ReloadError::Config(diagnostics) => {
+                self.metrics.config_reload(ReloadOutcome::Failed);
+                log_diagnostics(&diagnostics);
+                ReloadReport::refused(cause, generation, &diagnostics)
+            }
+            ReloadError::Guarded { max, forecast } => {
+                self.metrics.config_reload(ReloadOutcome::Guarded);
+                let broken = BrokenClients::new(max, &forecast);
+                log_broken(&broken);
+                tracing::error!(
+                    error = text,
+                    "reload refused: the old configuration serves on"
+                );
+                ReloadReport::guarded(cause, generation, text, broken)
+            }
+            ReloadError::Bind(_) => {
+                self.metrics.config_reload(ReloadOutcome::Failed);
+                tracing::error!(
+                    error = text,
+                    "reload failed: the old configuration serves on"
+                );
+                ReloadReport::failed(cause, generation, text)
+            }
+        }
+    }
+}
+
+fn log_broken(broken: &BrokenClients) {
+    for failure in &broken.failures {
+        tracing::error!(
+            listener = failure.listener,
+            server_name = failure.server_name,
+            ja4 = failure.ja4,
+            handshakes = failure.handshakes,
+            class = failure.class,
+            error = failure.diagnosis,
+            "these clients would be turned away"
+        );
     }
 }
 

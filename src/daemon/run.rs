@@ -13,13 +13,15 @@ use super::cli::complain;
 use super::control::{Control, Demand};
 use super::descriptors;
 use super::exit::Exit;
-use super::reload::Listeners;
-use super::reloader::{Reloader, chain};
+use super::reload::{Guard, Listeners};
+use super::reloader::{ReloadRequest, Reloader, chain};
 use super::runtime;
 use super::shutdown::{Draining, shutdown};
 use super::signals::{Request, Signals};
 use super::upkeep::{tick, upkeep};
-use crate::admin::{AdminListener, AdminState, DaemonStatus, Readiness};
+use super::watch::Watch;
+use super::watched_files::Sight;
+use crate::admin::{AdminListener, AdminState, DaemonStatus, Readiness, ReloadCause};
 use crate::config::{self, Loaded};
 use crate::server::{ServerContext, bind};
 use crate::snapshot::Snapshot;
@@ -36,6 +38,8 @@ const ADMIN_CLOSE: Duration = Duration::from_secs(1);
 
 /// Runs the daemon with the configuration at `path` until it is told to end.
 pub(super) fn run(path: &Path) -> Exit {
+    let watch = Watch::new(Some(path));
+    let seen = watch.look();
     let loaded = match config::load(path) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
@@ -43,15 +47,29 @@ pub(super) fn run(path: &Path) -> Exit {
             return Exit::Config;
         }
     };
-    let reload = || config::load(path);
-    run_loaded(loaded, &reload, |_| Ok(()))
+    let source = ConfigSource {
+        reload: &|| config::load(path),
+        watch,
+        seen,
+    };
+    run_loaded(loaded, source, |_| Ok(()))
 }
 
-/// Runs the daemon with a configuration that is loaded already. `reload` loads it again at
-/// SIGHUP; `ready` is called inside the runtime once all listeners listen.
+/// Where configurations come from.
+pub(super) struct ConfigSource<'a> {
+    /// Loads the next one.
+    pub(super) reload: &'a dyn Fn() -> Result<Loaded, config::Diagnostics>,
+    /// Notices that there is a next one.
+    pub(super) watch: Watch,
+    /// How the files looked before the first was loaded.
+    pub(super) seen: Sight,
+}
+
+/// Runs the daemon with a configuration that is loaded already, and then with those of `source`;
+/// `ready` is called inside the runtime once all listeners listen.
 pub(super) fn run_loaded(
     loaded: Loaded,
-    reload: &dyn Fn() -> Result<Loaded, config::Diagnostics>,
+    source: ConfigSource<'_>,
     ready: impl FnOnce(&Telemetry) -> Result<(), Box<dyn Error>>,
 ) -> Exit {
     let (telemetry, guard) = match Telemetry::start(&loaded.config.log) {
@@ -61,7 +79,7 @@ pub(super) fn run_loaded(
     let result = runtime::build(loaded.config.runtime.workers)
         .map_err(|error| failed(&error))
         .map(|runtime| {
-            let exit = runtime.block_on(serve(&loaded, telemetry, &guard, reload, ready));
+            let exit = runtime.block_on(serve(&loaded, telemetry, &guard, source, ready));
             // Connections past the drain timeout end here, with their tasks; what these leave (a
             // line in the log, a socket's file) is waited for, a name that is looked up is not.
             runtime.shutdown_timeout(LAST_TASKS);
@@ -74,7 +92,7 @@ async fn serve(
     loaded: &Loaded,
     telemetry: Telemetry,
     log: &TelemetryGuard,
-    reload: &dyn Fn() -> Result<Loaded, config::Diagnostics>,
+    source: ConfigSource<'_>,
     ready: impl FnOnce(&Telemetry) -> Result<(), Box<dyn Error>>,
 ) -> Exit {
     // Signals first: one that comes during the start is not lost.
@@ -87,6 +105,13 @@ async fn serve(
         complain("the system has no randomness to give");
         return Exit::Failure;
     }
+    let ConfigSource {
+        reload,
+        mut watch,
+        mut seen,
+    } = source;
+    let named = loaded.config.files();
+    seen.add(&named);
     let first = match Snapshot::build(loaded, &telemetry.metrics, None) {
         Ok(first) => first,
         Err(diagnostics) => {
@@ -175,23 +200,33 @@ async fn serve(
         metrics: &telemetry.metrics,
         status: status.clone(),
     };
+    watch.renew(loaded.config.reload.watch, named, seen);
     loop {
-        let demand = tokio::select! {
+        let asked = tokio::select! {
             request = signals.next() => match request {
-                Request::Reload => None,
+                Request::Reload => (ReloadCause::Signal, Guard::Configured, None),
                 Request::Shutdown => break,
             },
-            demand = control.next() => Some(demand),
+            demand = control.next() => match demand {
+                Demand::Reload { guard, answer } => (ReloadCause::Command, guard, Some(answer)),
+                Demand::Shutdown => break,
+            },
+            changed = watch.changed() => {
+                if let [file, more @ ..] = &*changed {
+                    let (file, more) = (file.display(), more.len());
+                    tracing::info!(%file, more, "files have changed: reloading");
+                }
+                (ReloadCause::Watch, Guard::Configured, None)
+            }
         };
-        if matches!(demand, Some(Demand::Shutdown)) {
-            break;
-        }
-        let (report, next) = reloader.reload(&mut listeners);
+        let (cause, guard, answer) = asked;
+        let request = ReloadRequest { cause, guard };
+        let (report, next) = reloader.reload(&mut listeners, &mut watch, request);
         if let Some(next) = next {
             control.reloaded(next.config.log.level);
             shutdown_spec = next.config.shutdown;
         }
-        if let Some(Demand::Reload(answer)) = demand {
+        if let Some(answer) = answer {
             // Whoever asked may be gone.
             let _ = answer.send(Some(report));
         }

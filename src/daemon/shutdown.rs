@@ -64,7 +64,7 @@ async fn commands(control: &mut Control<'_>) -> Infallible {
     loop {
         match control.next().await {
             // Whoever asked may be gone.
-            Demand::Reload(answer) => drop(answer.send(None)),
+            Demand::Reload { answer, .. } => drop(answer.send(None)),
             Demand::Shutdown => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::ask_reload::written;
+use super::ask_reload::{written, written_broken, written_kept};
 use super::cli::{complain, say};
 use super::exit::Exit;
 use super::reloader::chain;
@@ -60,18 +60,27 @@ fn text(summary: &Summary) -> String {
     match &summary.last_reload {
         None => row("last reload", "none".to_owned()),
         Some(reload) => {
+            let error = reload.error.as_deref().unwrap_or("failed");
             let how = match reload.result {
                 ReloadResult::Ok => "ok".to_owned(),
-                ReloadResult::Failed => {
-                    let error = reload.error.as_deref().unwrap_or("failed");
-                    format!("failed: {error}")
-                }
+                ReloadResult::Partial => "in part: certificates are kept as they were".to_owned(),
+                ReloadResult::Failed => format!("failed: {error}"),
+                ReloadResult::Guarded => format!("refused: {error}"),
             };
-            row("last reload", format!("{} {how}", reload.time));
+            let why = reload.cause.name();
+            row("last reload", format!("{} ({why}) {how}", reload.time));
             for item in &reload.diagnostics {
                 row("", written(item));
             }
+            if let Some(broken) = &reload.broken {
+                for line in written_broken(broken).lines() {
+                    row("", line.trim_start().to_owned());
+                }
+            }
         }
+    }
+    for kept in &summary.kept_certificates {
+        row("KEPT", written_kept(kept));
     }
     for listener in &summary.listeners {
         let open = listener.connections_open;

@@ -23,9 +23,25 @@ use crate::tls::{self, Incoming, Proxied};
 #[derive(Debug)]
 pub struct Acceptor {
     listener: Arc<ListenerSocket>,
+    reception: Reception,
+}
+
+/// Where accepted connections begin to be served.
+#[derive(Debug)]
+struct Reception {
     address: ListenAddress,
     name: Arc<str>,
     context: Arc<ServerContext>,
+}
+
+/// A connection that waits for its permit.
+#[derive(Debug)]
+struct Waiting {
+    stream: ClientSocket,
+    peer: Peer,
+    /// Who sends the PROXY header that its peer is known from, if it begins with one.
+    sender: Option<Peer>,
+    counted: Option<Counted>,
 }
 
 /// The permits for connections over all listeners (`limits.connections`). Past the limit
@@ -102,9 +118,11 @@ impl Acceptor {
     ) -> Self {
         Self {
             listener,
-            address,
-            name,
-            context,
+            reception: Reception {
+                address,
+                name,
+                context,
+            },
         }
     }
 
@@ -114,11 +132,13 @@ impl Acceptor {
     /// listener would keep one from the others. So one accepted connection a listener may wait
     /// for a permit; all others wait in the backlog.
     pub async fn run(self, mut stop: Drain, drain: Drain) {
+        let reception = &self.reception;
+        let context = &reception.context;
         let mut trouble = Trouble::default();
         // A reload may remove the listener while a connection is in our hands: it is served as
-        // of before. One that still waits for its permit is closed with its listener.
+        // of before.
         let mut state = None;
-        loop {
+        let last = loop {
             let accepted = tokio::select! {
                 biased;
                 () = stop.signaled() => return,
@@ -126,51 +146,55 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    self.refresh(&mut state);
+                    reception.refresh(&mut state);
                     let proxied = state
                         .as_ref()
                         .is_some_and(|listener| listener.proxied.contains(peer));
                     // Before the permit, which others wait for. Who sends a PROXY header is not
                     // whom it is sent for: that one is counted later.
                     let counted = match peer {
-                        Peer::Tcp(address) if !proxied => self.context.per_ip.count(address.ip()),
+                        Peer::Tcp(address) if !proxied => context.per_ip.count(address.ip()),
                         Peer::Tcp(_) | Peer::Unix => Ok(None),
                     };
                     let counted = match counted {
                         Ok(counted) => counted,
                         Err(LimitReached) => {
                             let tls = state.as_ref().is_some_and(|it| it.sites.is_some());
-                            refuse(&self.context, &self.name, tls, &stream, peer);
+                            refuse(context, &reception.name, tls, &stream, peer);
                             continue;
                         }
                     };
+                    let waiting = Waiting {
+                        stream,
+                        peer,
+                        sender: proxied.then_some(peer),
+                        counted,
+                    };
                     let permit = tokio::select! {
                         biased;
-                        () = stop.signaled() => return,
-                        permit = self.context.permits.acquire() => permit,
+                        () = stop.signaled() => break waiting,
+                        permit = context.permits.acquire() => permit,
                     };
                     // The semaphore is never closed.
                     let Some(permit) = permit else { return };
-                    let held = Held { permit, counted };
-                    let sender = proxied.then_some(peer);
-                    self.serve(stream, peer, sender, held, drain.clone(), &mut state);
+                    reception.serve(waiting, permit, drain.clone(), &mut state);
                     if let Some(errors) = trouble.over(Instant::now()) {
-                        tracing::info!(listener = %self.name, errors, "accepting again");
+                        tracing::info!(listener = %reception.name, errors, "accepting again");
                     }
                 }
                 Err(error) => {
                     let fault = fault_of(&error);
-                    if let Some(listener) = self.context.snapshot.load().listener(&self.name) {
+                    if let Some(listener) = context.snapshot.load().listener(&reception.name) {
                         listener.metrics.accept_error(fault);
                     }
                     if fault == AcceptFault::Connection {
-                        tracing::debug!(listener = %self.name, %error, "accept failed");
+                        tracing::debug!(listener = %reception.name, %error, "accept failed");
                         continue;
                     }
                     let (first, pause) = trouble.more(Instant::now());
                     if first {
                         tracing::error!(
-                            listener = %self.name, %error, class = fault.name(),
+                            listener = %reception.name, %error, class = fault.name(),
                             "cannot accept: pausing between tries; {}", remedy(fault)
                         );
                     }
@@ -180,6 +204,33 @@ impl Acceptor {
                     }
                 }
             }
+        };
+        let Self {
+            listener,
+            reception,
+        } = self;
+        // Nobody accepts here any more: what comes is another loop's, or refused.
+        drop(listener);
+        reception.serve_last(last, drain, state).await;
+    }
+}
+
+impl Reception {
+    /// Serves the connection that waited for its permit when a reload ended the loop. At the end
+    /// of the daemon it is closed, as those in the backlog are.
+    async fn serve_last(
+        self,
+        waiting: Waiting,
+        mut drain: Drain,
+        mut state: Option<Arc<ListenerState>>,
+    ) {
+        let permit = tokio::select! {
+            biased;
+            () = drain.signaled() => return,
+            permit = self.context.permits.acquire() => permit,
+        };
+        if let Some(permit) = permit {
+            self.serve(waiting, permit, drain, &mut state);
         }
     }
 
@@ -192,10 +243,8 @@ impl Acceptor {
 
     fn serve(
         &self,
-        stream: ClientSocket,
-        peer: Peer,
-        sender: Option<Peer>,
-        held: Held,
+        waiting: Waiting,
+        permit: OwnedSemaphorePermit,
         drain: Drain,
         state: &mut Option<Arc<ListenerState>>,
     ) {
@@ -203,6 +252,12 @@ impl Acceptor {
         let Some(listener) = state.clone() else {
             return;
         };
+        let Waiting {
+            stream,
+            peer,
+            sender,
+            counted,
+        } = waiting;
         let accepted = Instant::now();
         let incoming = Incoming {
             id: self.context.next_id(),
@@ -215,6 +270,7 @@ impl Acceptor {
                 since: accepted,
             }),
         };
+        let held = Held { permit, counted };
         tokio::spawn(connection::serve(
             stream,
             incoming,

@@ -13,6 +13,7 @@ use super::limit_metrics::{Limit, LimitRefusals};
 use super::listener_metrics::{self, HandshakeTotals, ListenerMetrics};
 use super::metrics_settings::MetricsSettings;
 use super::mix::Mix;
+use super::reload_metrics::{ReloadMetrics, ReloadOutcome};
 use super::request_metrics::{self, RequestMetrics};
 use super::stream::Dropped;
 use super::upstream_metrics::{self, UpstreamMetrics, UpstreamTotals};
@@ -25,8 +26,7 @@ use crate::config;
 pub struct Metrics {
     handles: Mutex<Handles>,
     settings: Arc<MetricsSettings>,
-    reloads_ok: AtomicU64,
-    reloads_failed: AtomicU64,
+    reloads: ReloadMetrics,
     admin_unauthorized: AtomicU64,
     limit_refusals: LimitRefusals,
     key_log: Arc<KeyLogMetrics>,
@@ -133,13 +133,13 @@ impl Metrics {
     }
 
     /// `config_reloads_total{result}`.
-    pub fn config_reload(&self, ok: bool) {
-        let count = if ok {
-            &self.reloads_ok
-        } else {
-            &self.reloads_failed
-        };
-        count.fetch_add(1, Ordering::Relaxed);
+    pub fn config_reload(&self, outcome: ReloadOutcome) {
+        self.reloads.add(outcome);
+    }
+
+    /// `tls_certificates_kept`: how many serve as they were, because their files cannot be used.
+    pub fn certificates_kept(&self, certificates: usize) {
+        self.reloads.kept(certificates);
     }
 
     /// `admin_unauthorized_total`: a request to the admin listener without its token.
@@ -147,10 +147,15 @@ impl Metrics {
         self.admin_unauthorized.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Which configuration is serving, counted from 1: every good reload makes the next.
+    /// Which configuration is serving, counted from 1: every reload that is not refused makes the
+    /// next.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        1 + self.reloads_ok.load(Ordering::Relaxed)
+        let taken = [ReloadOutcome::Ok, ReloadOutcome::Partial];
+        1 + taken
+            .map(|outcome| self.reloads.count(outcome))
+            .iter()
+            .sum::<u64>()
     }
 
     /// Sums over all listeners, for the summary of the admin API.
@@ -293,17 +298,7 @@ impl Metrics {
                 }
             },
         );
-        out.family(
-            "config_reloads",
-            Kind::Counter,
-            "Reloads of the configuration by result.",
-            |family| {
-                for (result, count) in [("failed", &self.reloads_failed), ("ok", &self.reloads_ok)]
-                {
-                    family.sample(&[("result", result)], count.load(Ordering::Relaxed));
-                }
-            },
-        );
+        self.reloads.write(out);
         out.family(
             "log_events_dropped",
             Kind::Counter,
@@ -443,6 +438,9 @@ mod tests {
             r#"handfast_upstream_health_checks_total{upstream="api",result="broken"}"#,
             r#"handfast_upstream_failures_total{upstream="api",reason="upstream_connect"}"#,
             r#"handfast_config_reloads_total{result="failed"}"#,
+            r#"handfast_config_reloads_total{result="guarded"}"#,
+            r#"handfast_config_reloads_total{result="partial"}"#,
+            "handfast_tls_certificates_kept",
             r#"handfast_log_events_dropped_total{stream="daemon",reason="output"}"#,
             r#"handfast_log_events_dropped_total{stream="handshake",reason="rate"}"#,
             "handfast_admin_unauthorized_total",
@@ -666,7 +664,7 @@ mod tests {
             &metrics.requests("a", "/"),
             &metrics.requests("a", "/")
         ));
-        metrics.config_reload(true);
+        metrics.config_reload(ReloadOutcome::Ok);
         metrics.limit("connections", 20_000);
         metrics.limit("connections", 10_000);
         metrics.certificate_not_after("old", 1);

@@ -25,6 +25,7 @@ mod listener_metrics;
 mod metrics;
 mod metrics_settings;
 mod mix;
+mod reload_metrics;
 mod request_metrics;
 mod ring;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use limit_metrics::Limit;
 pub use listener_metrics::{HandshakeTotals, ListenerMetrics, ServerNameTotals};
 pub use metrics::{Metrics, Totals};
 pub use mix::Mix;
+pub use reload_metrics::ReloadOutcome;
 pub use request_metrics::RequestMetrics;
 pub use ring::{HandshakeRing, RingOrder, RingOutcome, RingQuery, RingUsage};
 pub use upstream_metrics::{

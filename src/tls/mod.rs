@@ -15,6 +15,7 @@ mod facts;
 mod first_flight;
 #[cfg(test)]
 mod fixture;
+mod forecast;
 mod handshake;
 mod hello;
 mod hello_ring;
@@ -55,6 +56,7 @@ pub use certificates::{
 pub use chain::ChainError;
 pub use client_auth::{ClientAuthError, ClientVerifier};
 pub use client_identity::{ClientIdentity, IdentityError};
+pub use forecast::{Forecast, ForecastFailure};
 pub use handshake::{Established, Incoming, Proxied, Refused, accept, never_began};
 pub use hello::{ClientHello, HelloError, ServerName, is_grease};
 pub use hello_ring::{HelloCensus, HelloRing, HelloSample};

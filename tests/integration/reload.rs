@@ -151,3 +151,32 @@ fn a_changed_listener_keeps_its_socket() {
     assert_eq!(answer(&daemon), "first\n");
     daemon.assert_running();
 }
+
+#[test]
+fn a_connection_that_waits_for_its_permit_is_served_after_a_reload() {
+    let origin = Origin::named("first");
+    let settings = Settings::new(origin.address()).more("[limits]\nconnections = 1");
+    let mut daemon = Daemon::run(&settings);
+    let first = Client::new().connect(daemon.https()).unwrap();
+    let address = daemon.https();
+    let before = daemon.descriptors();
+    let second = std::thread::spawn(move || {
+        let mut stream = BufReader::new(Client::new().connect(address)?);
+        write!(
+            stream.get_mut(),
+            "GET / HTTP/1.1\r\nHost: example.test\r\n\r\n"
+        )?;
+        read_response(&mut stream)
+    });
+    wait_until(SOON, "the second one is accepted", || {
+        daemon.descriptors() > before
+    });
+    // The accept loop goes; its connection still has no permit.
+    let text = settings.render(daemon.dir());
+    let named = r#"name = "https""#;
+    daemon.rewrite(&text.replacen(named, "name = \"https\"\nbacklog = 77", 1));
+    daemon.command("reload").run().success();
+    drop(first);
+    assert_eq!(second.join().unwrap().unwrap().text(), "first\n");
+    daemon.assert_running();
+}

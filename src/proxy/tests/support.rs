@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 use crate::config;
 use crate::config::{
     Admin, Budget, Config, FieldEdits, Forwarding, Limits, ListenAddress, Listener, ListenerMode,
-    Location, Log, LogFormat, LogLevel, LogTarget, PathPattern, PeerSet, Pool, RequestRules, Route,
-    RouteAction, RouteId, Runtime, ServerAddress, Shutdown, Timeouts, Upstream, UpstreamId,
-    UpstreamServer, UpstreamTimeouts,
+    Location, Log, LogFormat, LogLevel, LogTarget, PathPattern, PeerSet, Pool, Reload,
+    RequestRules, Route, RouteAction, RouteId, Runtime, ServerAddress, Shutdown, Timeouts,
+    Upstream, UpstreamId, UpstreamServer, UpstreamTimeouts,
 };
 use crate::proxy::{ConnectionInfo, ProxyService};
 use crate::report::{ConnectionId, Peer};
@@ -99,6 +99,10 @@ pub(super) fn config(address: ServerAddress) -> Config {
             h2_control_frames: BUDGET,
         },
         forwarding: Forwarding::default(),
+        reload: Reload {
+            watch: false,
+            max_broken_clients: None,
+        },
         shutdown: Shutdown {
             drain_delay: None,
             drain_timeout: LONG,

@@ -15,6 +15,8 @@ pub(crate) struct Settings {
     pub(crate) upstream_timeouts: String,
     /// More lines of `[upstreams.origin]`.
     pub(crate) upstream: String,
+    /// Lines of `[reload]`: by default only what asks for a reload makes one.
+    pub(crate) reload: String,
     /// `drain_delay`
     pub(crate) drain_delay: String,
     /// `drain_timeout`
@@ -37,6 +39,7 @@ impl Settings {
             policy: String::new(),
             upstream_timeouts: r#"first_byte = "20s""#.to_owned(),
             upstream: String::new(),
+            reload: "watch = false".to_owned(),
             drain_delay: "10ms".to_owned(),
             drain_timeout: "10s".to_owned(),
             log_level: "info".to_owned(),
@@ -55,6 +58,12 @@ impl Settings {
     /// With these lines for the origin.
     pub(crate) fn upstream(mut self, lines: &str) -> Self {
         self.upstream = lines.to_owned();
+        self
+    }
+
+    /// With these lines in `[reload]` instead of none but the requested ones.
+    pub(crate) fn reload(mut self, lines: &str) -> Self {
+        self.reload = lines.to_owned();
         self
     }
 
@@ -78,6 +87,7 @@ impl Settings {
             policy,
             upstream_timeouts,
             upstream,
+            reload,
             drain_delay,
             drain_timeout,
             log_level,
@@ -120,6 +130,9 @@ upstream = "origin"
 servers = [{{ address = "{origin}" }}]
 timeouts = {{ {upstream_timeouts} }}
 {upstream}
+
+[reload]
+{reload}
 
 [shutdown]
 drain_delay = "{drain_delay}"

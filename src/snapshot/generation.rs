@@ -5,21 +5,20 @@
 //! did not change is taken over from the last generation: ticket keys and sessions of a policy,
 //! pools and health of an upstream.
 
-use std::error::Error;
-use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::builder::Builder;
+use super::kept::KeptCertificate;
 use crate::bearer::BearerToken;
 use crate::config::{
-    Certificate, CertificateId, Config, Diagnostic, Diagnostics, Listener, ListenerMode, Loaded,
-    Location, PeerSet, PemSource, PolicyId, RouteId, Upstream, UpstreamId,
+    Certificate, Config, Diagnostics, Loaded, Location, PeerSet, Position, RouteId, Sources,
+    Upstream, UpstreamId,
 };
-use crate::host::HostPattern;
 use crate::route::RouteTable;
 use crate::telemetry::{ListenerMetrics, Metrics, RequestMetrics};
-use crate::tls::{HelloRing, KeyLog, LoadedCertificate, Site, Sites, TlsPolicy};
+use crate::tls::{Forecast, HelloRing, KeyLog, LoadedCertificate, Sites, TlsPolicy};
 use crate::upstream::{ClientTls, Cluster};
 
 /// Where the current generation is read from: one atomic pointer.
@@ -36,7 +35,9 @@ pub struct Snapshot {
     policies: Vec<Arc<TlsPolicy>>,
     clusters: Vec<Arc<Cluster>>,
     requests: Vec<Vec<Arc<RequestMetrics>>>,
-    certificates: Vec<(Arc<str>, i64)>,
+    /// In the order of the configuration.
+    certificates: Vec<Arc<LoadedCertificate>>,
+    kept: Vec<KeptCertificate>,
     /// Whether any policy lets no client without a certificate through.
     guards: bool,
     warnings: Diagnostics,
@@ -72,17 +73,12 @@ impl Snapshot {
         previous: Option<&Self>,
     ) -> Result<Self, Diagnostics> {
         let config = Arc::new(loaded.config.clone());
-        let mut builder = Builder {
-            config: &config,
-            previous,
-            faults: Vec::new(),
-            warnings: Vec::new(),
-            key_log: previous.map_or_else(
-                || Arc::new(KeyLog::new(metrics.key_log())),
-                |previous| previous.key_log.clone(),
-            ),
-            hellos: previous.map_or_else(Arc::default, |previous| previous.hellos.clone()),
-        };
+        let key_log = previous.map_or_else(
+            || Arc::new(KeyLog::new(metrics.key_log())),
+            |previous| previous.key_log.clone(),
+        );
+        let hellos = previous.map_or_else(Arc::default, |previous| previous.hellos.clone());
+        let mut builder = Builder::new(&config, previous, key_log.clone(), hellos.clone());
         let policies = builder.policies();
         let certificates = builder.certificates();
         let listeners = match (&policies, &certificates) {
@@ -110,12 +106,7 @@ impl Snapshot {
             sources: loaded.sources.clone(),
             items: builder.warnings,
         };
-        let certificates = config
-            .certificates
-            .iter()
-            .zip(&certificates)
-            .map(|(spec, loaded)| (spec.name.clone(), loaded.not_after()))
-            .collect();
+        let kept = builder.kept;
         let clusters = config
             .upstreams
             .iter()
@@ -139,9 +130,6 @@ impl Snapshot {
                     .collect()
             })
             .collect();
-        let Builder {
-            key_log, hellos, ..
-        } = builder;
         let routes = RouteTable::new(&config.routes);
         let guards = policies.iter().any(|policy| policy.requires_certificate());
         Ok(Self {
@@ -153,6 +141,7 @@ impl Snapshot {
             clusters,
             requests,
             certificates,
+            kept,
             warnings,
             key_log,
             admin_token,
@@ -179,6 +168,7 @@ impl Snapshot {
             clusters,
             requests,
             certificates: Vec::new(),
+            kept: Vec::new(),
             guards: false,
             warnings: Diagnostics::default(),
             key_log: Arc::default(),
@@ -218,20 +208,81 @@ impl Snapshot {
         &self.warnings
     }
 
+    /// The certificates that are still those of an earlier generation, because their files cannot
+    /// be used now.
+    #[must_use]
+    pub fn kept(&self) -> &[KeptCertificate] {
+        &self.kept
+    }
+
+    /// The files of its configuration.
+    #[must_use]
+    pub const fn sources(&self) -> &Sources {
+        &self.warnings.sources
+    }
+
+    fn position(&self, location: Location) -> Option<Position<'_>> {
+        self.sources().position(location)
+    }
+
+    /// The certificate that serves as `spec` says, if it was loaded from the same files under the
+    /// same name; and what keeps it from being read again, if anything does.
+    pub(super) fn certificate_of(
+        &self,
+        spec: &Certificate,
+    ) -> Option<(&Arc<LoadedCertificate>, Option<&KeptCertificate>)> {
+        let own = self.config.certificates.iter();
+        let index = own
+            .zip(&self.certificates)
+            .position(|(own, _)| own.name == spec.name && own.pairs == spec.pairs)?;
+        let kept = self.kept.iter().find(|kept| kept.name == spec.name);
+        Some((&self.certificates[index], kept))
+    }
+
+    /// The policy called `name`.
+    pub(super) fn policy(&self, name: &str) -> Option<&TlsPolicy> {
+        let mut policies = self.policies.iter();
+        let own = policies.find(|policy| *policy.spec().name == *name);
+        own.map(Arc::as_ref)
+    }
+
+    /// Who of the clients that came would be turned away by `next`. Listeners that are not in it,
+    /// or do not speak TLS in one of both, are left out. Blocks as [`Forecast::make`] does.
+    #[must_use]
+    pub fn forecast(&self, next: &Self) -> Forecast {
+        let sites = self.listeners.iter().filter_map(|own| {
+            let then = next.listener(&own.name)?.sites.as_ref()?;
+            Some((&*own.name, (&**own.sites.as_ref()?, &**then)))
+        });
+        Forecast::make(self.hellos.census(), &sites.collect())
+    }
+
     /// Tells what this generation holds to the gauges that describe the one that serves, and
     /// what is wrong with it to the log. Begins what upstreams do by themselves: checks, names.
     pub fn announce(&self, metrics: &Metrics) {
         for warning in &self.warnings.items {
-            let place = warning
-                .location
-                .and_then(|location| self.warnings.sources.position(location))
-                .map(|position| position.to_string());
+            let place = warning.location.and_then(|at| self.position(at));
+            let place = place.map(|position| position.to_string());
             tracing::warn!(place, "{}", warning.message);
         }
-        let names = &self.certificates;
-        metrics.retain_certificates(|name| names.iter().any(|(own, _)| **own == *name));
-        for (name, not_after) in names {
-            metrics.certificate_not_after(name, *not_after);
+        for kept in &self.kept {
+            for fault in &kept.faults {
+                let place = fault.location.and_then(|at| self.position(at));
+                let place = place.map(|position| position.to_string());
+                tracing::error!(
+                    certificate = %kept.name,
+                    file = %kept.file.display(),
+                    place,
+                    error = fault.message,
+                    "the certificate cannot be used: the one before serves on"
+                );
+            }
+        }
+        metrics.certificates_kept(self.kept.len());
+        let specs = &self.config.certificates;
+        metrics.retain_certificates(|name| specs.iter().any(|own| *own.name == *name));
+        for (spec, loaded) in specs.iter().zip(&self.certificates) {
+            metrics.certificate_not_after(&spec.name, loaded.not_after());
         }
         for cluster in &self.clusters {
             cluster.activate();
@@ -362,219 +413,5 @@ impl Snapshot {
             _ => false,
         };
         same.then(|| cluster.clone())
-    }
-}
-
-/// Two certificates of a listener have a name in common and different policies: which one holds
-/// for the name would depend on their order.
-fn conflict(
-    certificate: &Certificate,
-    name: &HostPattern,
-    first: &TlsPolicy,
-    second: &TlsPolicy,
-    listener: &Listener,
-) -> Diagnostic {
-    let (first, second) = (&first.spec().name, &second.spec().name);
-    let message = format!(
-        "the certificate `{}` would put `{name}` under the tls policy `{second}`; another \
-         certificate of the listener `{}` has it under `{first}`",
-        certificate.name, listener.name
-    );
-    let help = "give both the same `tls`, or leave the name out of one with `names`";
-    Diagnostic::at(certificate.location, message).help(help)
-}
-
-struct Builder<'a> {
-    config: &'a Config,
-    previous: Option<&'a Snapshot>,
-    faults: Vec<Diagnostic>,
-    warnings: Vec<Diagnostic>,
-    key_log: Arc<KeyLog>,
-    hellos: Arc<HelloRing>,
-}
-
-/// Where the configuration names a file of a certificate.
-fn place_of(spec: &Certificate, file: &Path) -> Location {
-    let mut sources = spec
-        .pairs
-        .iter()
-        .flat_map(|pair| [Some(&pair.chain), Some(&pair.key), pair.ocsp.as_ref()])
-        .flatten();
-    let named = sources.find_map(|source| match source {
-        PemSource::File { path, location } if path == file => Some(*location),
-        _ => None,
-    });
-    named.unwrap_or(spec.location)
-}
-
-impl Builder<'_> {
-    fn fault(&mut self, location: Option<Location>, error: &dyn Error) {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
-            cause = error.source();
-        }
-        self.faults.push(Diagnostic {
-            location,
-            message,
-            help: None,
-        });
-    }
-
-    fn policies(&mut self) -> Option<Vec<Arc<TlsPolicy>>> {
-        let mut ready = Vec::with_capacity(self.config.policies.len());
-        for spec in &self.config.policies {
-            // Made anew, because the files that it names may have changed; it takes over what it
-            // can of the last one of its name.
-            let previous = self.previous.and_then(|previous| {
-                let mut policies = previous.policies.iter();
-                policies.find(|policy| policy.spec().name == spec.name)
-            });
-            match TlsPolicy::new(spec.clone(), previous.map(Arc::as_ref)) {
-                Ok(policy) => {
-                    ready.push(Arc::new(policy.with_key_log(self.key_log.clone())));
-                }
-                Err(error) => self.fault(error.location(spec), &error),
-            }
-        }
-        (ready.len() == self.config.policies.len()).then_some(ready)
-    }
-
-    fn certificates(&mut self) -> Option<Vec<Arc<LoadedCertificate>>> {
-        let mut ready = Vec::with_capacity(self.config.certificates.len());
-        for spec in &self.config.certificates {
-            match LoadedCertificate::load(&spec.pairs) {
-                Ok(certificate) => {
-                    self.check_names(spec, &certificate);
-                    for warning in certificate.warnings(spec.names.is_some()) {
-                        let place = place_of(spec, &warning.path);
-                        self.warnings.push(Diagnostic::at(place, warning.text));
-                    }
-                    ready.push(Arc::new(certificate));
-                }
-                Err(error) => self.fault(Some(place_of(spec, error.path())), &error),
-            }
-        }
-        (self.faults.is_empty() && ready.len() == self.config.certificates.len()).then_some(ready)
-    }
-
-    /// What each upstream needs for TLS, `None` for those without.
-    fn client_tls(&mut self) -> Option<Vec<Option<ClientTls>>> {
-        let mut ready = Vec::with_capacity(self.config.upstreams.len());
-        for upstream in &self.config.upstreams {
-            let Some(spec) = &upstream.tls else {
-                ready.push(None);
-                continue;
-            };
-            if !spec.verify {
-                let message = format!(
-                    "the upstream `{}` does not verify certificates: whoever answers at its \
-                     addresses is believed",
-                    upstream.name
-                );
-                self.warnings.push(Diagnostic::at(spec.location, message));
-            }
-            match ClientTls::load(spec, upstream.protocol, &upstream.servers) {
-                Ok(tls) => ready.push(Some(tls)),
-                Err(error) => self.fault(Some(error.location(spec)), &error),
-            }
-        }
-        (ready.len() == self.config.upstreams.len()).then_some(ready)
-    }
-
-    /// Reads the token of the admin listener, where there is to be one. The inner `None`: there is
-    /// not.
-    fn admin_token(&mut self) -> Option<Option<Arc<BearerToken>>> {
-        let Some(spec) = &self.config.admin.token_file else {
-            return Some(None);
-        };
-        match BearerToken::read(&spec.path) {
-            Ok(token) => Some(Some(Arc::new(token))),
-            Err(error) => {
-                self.fault(Some(spec.location), &error);
-                None
-            }
-        }
-    }
-
-    /// Reports configured names that the certificate is not for.
-    fn check_names(&mut self, spec: &Certificate, certificate: &LoadedCertificate) {
-        let names = spec.names.iter().flatten().zip(&spec.name_locations);
-        for (name, location) in names {
-            if let Err(error) = certificate.check_name(name) {
-                self.fault(Some(*location), &error);
-            }
-        }
-    }
-
-    fn listeners(
-        &mut self,
-        policies: &[Arc<TlsPolicy>],
-        certificates: &[Arc<LoadedCertificate>],
-        metrics: &Metrics,
-    ) -> Option<Vec<Arc<ListenerState>>> {
-        let mut ready = Vec::with_capacity(self.config.listeners.len());
-        for (index, listener) in self.config.listeners.iter().enumerate() {
-            let sites = match &listener.mode {
-                ListenerMode::Plain => None,
-                ListenerMode::Tls {
-                    policy,
-                    certificates: ids,
-                } => match self.sites(listener, (*policy, ids), policies, certificates) {
-                    Some(sites) => Some(Arc::new(sites)),
-                    None => continue,
-                },
-            };
-            ready.push(Arc::new(ListenerState {
-                index,
-                name: listener.name.clone(),
-                sites,
-                proxied: listener.proxy_protocol_from.clone(),
-                metrics: metrics.listener(&listener.name),
-            }));
-        }
-        (ready.len() == self.config.listeners.len()).then_some(ready)
-    }
-
-    /// The sites of a TLS listener; `None` when something is wrong with them, which is reported.
-    fn sites(
-        &mut self,
-        listener: &Listener,
-        (policy, ids): (PolicyId, &[CertificateId]),
-        policies: &[Arc<TlsPolicy>],
-        certificates: &[Arc<LoadedCertificate>],
-    ) -> Option<Sites> {
-        let config = self.config;
-        let mut whole = true;
-        let mut sites: Option<Sites> = None;
-        for id in ids {
-            let spec = &config.certificates[id.0];
-            let loaded = &certificates[id.0];
-            let own = &policies[spec.policy.unwrap_or(policy).0];
-            let site = match Site::new(loaded.clone(), own.clone()) {
-                Ok(site) => Arc::new(site),
-                Err(error) => {
-                    self.fault(Some(listener.location), &error);
-                    whole = false;
-                    continue;
-                }
-            };
-            let sites =
-                sites.get_or_insert_with(|| Sites::new(site.clone(), policies[policy.0].clone()));
-            for name in spec.names.as_deref().unwrap_or_else(|| loaded.names()) {
-                let first = sites.add(name, site.clone());
-                if let Some(first) = first.filter(|it| !Arc::ptr_eq(it.policy(), own)) {
-                    self.faults
-                        .push(conflict(spec, name, first.policy(), own, listener));
-                    whole = false;
-                }
-            }
-        }
-        let hellos = self.hellos.clone();
-        sites
-            .filter(|_| whole)
-            .map(|sites| sites.with_hellos(hellos))
     }
 }
