@@ -15,7 +15,7 @@ help:
 	@echo "make test    install the tools that tests need (as root), then run every test"
 	@echo "make check   format, lints, every test"
 	@echo "make soak    the long tests: throttled transfers of 200 MB, crowds, a storm of handshakes, a minute of mixed traffic"
-	@echo "make instructions  count the instructions of a handshake, against the kept counts"
+	@echo "make instructions  count the instructions of a handshake, against the kept counts and stock tokio-rustls"
 	@echo "make release an optimised build in target/release"
 	@echo "make deb     a Debian package (cargo install cargo-deb), and from it to a first answer"
 	@echo "make image   the file system of the container image in target/image; deploy/docker has the Dockerfile"

@@ -11,7 +11,7 @@ use handfast::host::{HostMap, HostPattern, normalize};
 use handfast::route::RouteTable;
 use handfast::telemetry::{HttpProtocol, Metrics};
 use handfast::tls::ClientHello;
-use support::{Cell, Rig};
+use support::{Cell, Rig, Sight, Stock};
 
 const CONFIG: &str = include_str!("../config/handfast.toml");
 
@@ -77,10 +77,23 @@ fn handshakes(c: &mut Criterion) {
         .build()
         .expect("the system gives a runtime");
     for cell in Cell::ALL {
-        let rig = runtime.block_on(Rig::new(cell));
-        c.bench_function(&format!("handshake_both_ends::{}", cell.name()), |b| {
-            b.iter(|| runtime.block_on(rig.handshake()));
-        });
+        for (name, sight) in [
+            ("handshake_both_ends", Sight::None),
+            ("handshake_both_ends_all_off", Sight::Least),
+            ("handshake_both_ends_all_on", Sight::All),
+        ] {
+            let rig = runtime.block_on(Rig::new(cell, sight));
+            c.bench_function(&format!("{name}::{}", cell.name()), |b| {
+                b.iter(|| runtime.block_on(rig.handshake()));
+            });
+        }
+        let stock = runtime.block_on(Stock::new(cell));
+        c.bench_function(
+            &format!("handshake_both_ends_stock::{}", cell.name()),
+            |b| {
+                b.iter(|| runtime.block_on(stock.handshake()));
+            },
+        );
     }
 }
 

@@ -16,6 +16,10 @@ use crate::config::defaults::WHOLE_SAMPLE;
 use crate::config::{ClientIp, HandshakeEvents};
 use crate::report::{ConnectionId, HandshakeReport, Outcome};
 
+/// What an event is counted with until the log's thread has made its line: about what that has,
+/// and what the report takes.
+const ABOUT: usize = 2048;
+
 /// The event log.
 #[derive(Clone, Debug)]
 pub struct EventLog {
@@ -46,7 +50,7 @@ impl EventLog {
     /// Complete handshakes are sampled by their connection's number, so that the choice needs no
     /// state and is the same wherever it is made. Failed ones are not, but each class has a rate,
     /// past which they are counted only.
-    pub fn handshake(&self, report: &HandshakeReport) {
+    pub fn handshake(&self, report: &Arc<HandshakeReport>) {
         let settings = self.settings.load();
         let wanted = &settings.handshake;
         match (&report.outcome, wanted.events) {
@@ -59,29 +63,33 @@ impl EventLog {
             }
             _ => return,
         }
-        let truncated;
-        let report = match wanted.client_ip {
-            ClientIp::Full => report,
-            ClientIp::Truncate => {
-                truncated = HandshakeReport {
-                    peer: client_address::peer(report.peer, wanted.client_ip),
-                    ..report.clone()
-                };
-                &truncated
-            }
-        };
+        let (style, client_ip) = (settings.style, wanted.client_ip);
+        let report = report.clone();
         self.writer
-            .line(Stream::Handshake, |line| match settings.style {
-                Style::Json => line::json(
-                    line,
-                    &HandshakeEvent {
-                        event: "tls.handshake",
-                        report,
-                    },
-                ),
-                // Writing to memory does not fail.
-                Style::Human { .. } => drop(human(line, report)),
+            .line_later(Stream::Handshake, ABOUT, move |line| match client_ip {
+                ClientIp::Full => write(line, style, &report),
+                ClientIp::Truncate => {
+                    let truncated = HandshakeReport {
+                        peer: client_address::peer(report.peer, client_ip),
+                        ..HandshakeReport::clone(&report)
+                    };
+                    write(line, style, &truncated);
+                }
             });
+    }
+}
+
+fn write(line: &mut Vec<u8>, style: Style, report: &HandshakeReport) {
+    match style {
+        Style::Json => line::json(
+            line,
+            &HandshakeEvent {
+                event: "tls.handshake",
+                report,
+            },
+        ),
+        // Writing to memory does not fail.
+        Style::Human { .. } => drop(human(line, report)),
     }
 }
 
@@ -179,16 +187,16 @@ mod tests {
         };
         let log = log_with(Style::Json, handshake, Arc::default());
         for id in 0..1000 {
-            log.handshake(&HandshakeReport {
+            log.handshake(&Arc::new(HandshakeReport {
                 id: ConnectionId(id | 0x1234 << 40),
                 messages: Vec::new(),
                 ..sample::complete()
-            });
+            }));
         }
         let complete = log.writer.take_lines().len();
         assert!((70..130).contains(&complete), "{complete}");
         for _ in 0..200 {
-            log.handshake(&sample::failed());
+            log.handshake(&Arc::new(sample::failed()));
         }
         assert_eq!(log.writer.take_lines().len(), 200);
         assert!(in_sample(ConnectionId(7), WHOLE_SAMPLE));
@@ -204,7 +212,7 @@ mod tests {
         let dropped = Arc::new(Dropped::default());
         let log = log_with(Style::Json, handshake, dropped.clone());
         for _ in 0..50 {
-            log.handshake(&sample::failed());
+            log.handshake(&Arc::new(sample::failed()));
         }
         let lines = log.writer.take_lines().len();
         // A second may have passed.
@@ -221,7 +229,7 @@ mod tests {
         };
         for style in [Style::Json, Style::Human { colours: false }] {
             let log = log_with(style, handshake, Arc::default());
-            log.handshake(&sample::failed());
+            log.handshake(&Arc::new(sample::failed()));
             let line = &log.writer.take_lines()[0];
             assert!(line.contains("192.0.2.0:0"), "{line}");
             assert!(!line.contains("192.0.2.1"), "{line}");
@@ -231,14 +239,14 @@ mod tests {
     #[test]
     fn an_event_is_the_report_with_its_name_first() {
         let log = log(Style::Json, HandshakeEvents::All);
-        let report = sample::failed();
+        let report = Arc::new(sample::failed());
         log.handshake(&report);
         let lines = log.writer.take_lines();
         assert_eq!(lines.len(), 1);
         assert!(lines[0].starts_with("{\"event\":\"tls.handshake\",\"id\":\""));
         let mut event: Value = serde_json::from_str(&lines[0]).unwrap();
         event.as_object_mut().unwrap().remove("event");
-        assert_eq!(event, serde_json::to_value(&report).unwrap());
+        assert_eq!(event, serde_json::to_value(&*report).unwrap());
     }
 
     #[test]
@@ -253,9 +261,9 @@ mod tests {
             (HandshakeEvents::Off, 0),
         ] {
             let log = log(Style::Json, wanted);
-            log.handshake(&sample::complete());
-            log.handshake(&sample::failed());
-            log.handshake(&probe);
+            log.handshake(&Arc::new(sample::complete()));
+            log.handshake(&Arc::new(sample::failed()));
+            log.handshake(&Arc::new(probe.clone()));
             assert_eq!(log.writer.take_lines().len(), count, "{wanted:?}");
         }
     }
@@ -265,8 +273,8 @@ mod tests {
         let log = log(Style::Human { colours: false }, HandshakeEvents::All);
         let mut failed = sample::failed();
         failed.server_name = Some("a\nb\u{1b}".into());
-        log.handshake(&sample::complete());
-        log.handshake(&failed);
+        log.handshake(&Arc::new(sample::complete()));
+        log.handshake(&Arc::new(failed));
         let lines = log.writer.take_lines();
         assert_eq!(
             lines,

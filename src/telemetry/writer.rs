@@ -3,7 +3,8 @@
 //! A line is appended to a bounded buffer; one thread swaps the buffer for an empty one and writes
 //! it out in one piece. No line costs an allocation or a system call where it arises, and a busy
 //! daemon wakes the thread once for many lines. A slow or stuck output costs lines, which are
-//! counted, and never time.
+//! counted, and never time. Lines that are work to make (events of handshakes) are made by that
+//! thread too.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -41,13 +42,26 @@ struct Shared {
 }
 
 struct Queue {
-    lines: Vec<u8>,
-    /// Lines of each stream in `lines`.
-    counts: [u64; Stream::ALL.len()],
+    batch: Batch,
     thread: ThreadState,
-    /// The output to go on with, and at which byte of `lines`.
-    next: Option<(usize, Output)>,
 }
+
+/// What waits to be written.
+#[derive(Default)]
+struct Batch {
+    lines: Vec<u8>,
+    /// Lines that are not made yet, and before which byte of `lines` each belongs.
+    later: Vec<(usize, Format)>,
+    /// What `later` will have, about.
+    later_bytes: usize,
+    /// Lines of each stream.
+    counts: [u64; Stream::ALL.len()],
+    /// The output to go on with, and how much of `lines` and `later` is for the one before.
+    next: Option<(usize, usize, Output)>,
+}
+
+/// Makes a line, without its newline.
+type Format = Box<dyn FnOnce(&mut Vec<u8>) + Send>;
 
 /// What the writing thread is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,10 +112,8 @@ impl LineWriter {
         Self {
             shared: Arc::new(Shared {
                 queue: Mutex::new(Queue {
-                    lines: Vec::new(),
-                    counts: [0; Stream::ALL.len()],
+                    batch: Batch::default(),
                     thread: ThreadState::Writing,
-                    next: None,
                 }),
                 wake: Condvar::new(),
                 done: Condvar::new(),
@@ -140,6 +152,37 @@ impl LineWriter {
 
     /// Queues `line`, which ends with its newline.
     pub(super) fn push(&self, stream: Stream, line: &[u8]) {
+        let closed = || match stream {
+            // The last words of the program, after its log was closed.
+            Stream::Daemon => drop(io::stderr().write_all(line)),
+            Stream::Access | Stream::Handshake => self.shared.dropped.add(stream, 1),
+        };
+        self.queue(stream, line.len(), closed, |batch| {
+            batch.lines.extend_from_slice(line);
+        });
+    }
+
+    /// As [`LineWriter::line`], for a line of `about` so many bytes that the writing thread makes.
+    pub(super) fn line_later(
+        &self,
+        stream: Stream,
+        about: usize,
+        format: impl FnOnce(&mut Vec<u8>) + Send + 'static,
+    ) {
+        let closed = || self.shared.dropped.add(stream, 1);
+        self.queue(stream, about, closed, |batch| {
+            batch.later.push((batch.lines.len(), Box::new(format)));
+            batch.later_bytes += about;
+        });
+    }
+
+    fn queue(
+        &self,
+        stream: Stream,
+        bytes: usize,
+        closed: impl FnOnce(),
+        add: impl FnOnce(&mut Batch),
+    ) {
         let mut queue = self.shared.queue();
         let room = match stream {
             Stream::Daemon => MAX_QUEUED + DAEMON_RESERVE,
@@ -147,23 +190,19 @@ impl LineWriter {
         };
         if queue.thread == ThreadState::Closed {
             drop(queue);
-            match stream {
-                // The last words of the program, after its log was closed.
-                Stream::Daemon => drop(io::stderr().write_all(line)),
-                Stream::Access | Stream::Handshake => self.shared.dropped.add(stream, 1),
-            }
+            closed();
             return;
         }
-        if queue.lines.len() + line.len() > room {
+        if queue.batch.bytes() + bytes > room {
             drop(queue);
             self.shared.dropped.add(stream, 1);
             return;
         }
-        queue.lines.extend_from_slice(line);
-        queue.counts[stream as usize] += 1;
+        add(&mut queue.batch);
+        queue.batch.counts[stream as usize] += 1;
         let wake = match queue.thread {
             ThreadState::Idle => true,
-            ThreadState::Gathering => queue.lines.len() > GATHER_BYTES,
+            ThreadState::Gathering => queue.batch.bytes() > GATHER_BYTES,
             ThreadState::Writing | ThreadState::Closing | ThreadState::Closed => false,
         };
         drop(queue);
@@ -175,12 +214,13 @@ impl LineWriter {
     /// Goes on with `output` after the lines that wait now.
     pub(super) fn switch(&self, output: Output) {
         let mut queue = self.shared.queue();
-        let at = match &queue.next {
+        let batch = &mut queue.batch;
+        let (lines, later) = match &batch.next {
             // A switch that was not made yet never happens.
-            Some((at, _)) => *at,
-            None => queue.lines.len(),
+            Some((lines, later, _)) => (*lines, *later),
+            None => (batch.lines.len(), batch.later.len()),
         };
-        queue.next = Some((at, output));
+        batch.next = Some((lines, later, output));
         drop(queue);
         self.shared.wake.notify_one();
     }
@@ -203,9 +243,8 @@ impl LineWriter {
     /// The lines that wait, for tests that read them.
     #[cfg(test)]
     pub(super) fn take_lines(&self) -> Vec<String> {
-        let mut queue = self.shared.queue();
-        queue.counts = Default::default();
-        let lines = std::mem::take(&mut queue.lines);
+        let batch = std::mem::take(&mut self.shared.queue().batch);
+        let (lines, _) = batch.made();
         String::from_utf8(lines)
             .unwrap()
             .lines()
@@ -268,6 +307,43 @@ impl Sink {
     }
 }
 
+impl Batch {
+    fn bytes(&self) -> usize {
+        self.lines.len() + self.later_bytes
+    }
+
+    /// All lines in their order, and the output to go on with after how many bytes of them.
+    fn made(self) -> (Vec<u8>, Option<(usize, Output)>) {
+        if self.later.is_empty() {
+            let next = self.next.map(|(at, _, output)| (at, output));
+            return (self.lines, next);
+        }
+        let (first, first_later) = match &self.next {
+            Some((lines, later, _)) => (*lines, *later),
+            None => (self.lines.len(), self.later.len()),
+        };
+        let mut made = Vec::with_capacity(self.bytes());
+        let (mut taken, mut switch) = (0, None);
+        for (index, (at, format)) in self.later.into_iter().enumerate() {
+            if index == first_later {
+                made.extend_from_slice(&self.lines[taken..first]);
+                (taken, switch) = (first, Some(made.len()));
+            }
+            made.extend_from_slice(&self.lines[taken..at]);
+            taken = at;
+            format(&mut made);
+            made.push(b'\n');
+        }
+        if switch.is_none() {
+            made.extend_from_slice(&self.lines[taken..first]);
+            (taken, switch) = (first, Some(made.len()));
+        }
+        made.extend_from_slice(&self.lines[taken..]);
+        let next = self.next.zip(switch);
+        (made, next.map(|((.., output), at)| (at, output)))
+    }
+}
+
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // Nothing that panics runs under the lock.
@@ -279,29 +355,32 @@ impl Shared {
             output,
             torn: false,
         };
-        let mut batch = Vec::new();
+        let mut spare = Vec::new();
         loop {
-            let (counts, next, last) = self.next_batch(&mut batch);
+            let (batch, last) = self.next_batch(std::mem::take(&mut spare));
+            let counts = batch.counts;
+            let (mut lines, next) = batch.made();
             let mut written = true;
-            let mut lines = batch.as_slice();
+            let mut rest = lines.as_slice();
             if let Some((at, output)) = next {
-                let (before, after) = lines.split_at(at.min(lines.len()));
+                let (before, after) = rest.split_at(at);
                 written &= sink.write(before);
                 sink = Sink {
                     output,
                     torn: false,
                 };
-                lines = after;
+                rest = after;
             }
-            written &= sink.write(lines);
+            written &= sink.write(rest);
             if !written {
                 // There is no log to tell it to: the metric does.
                 for (stream, count) in Stream::ALL.into_iter().zip(counts) {
                     self.dropped.add(stream, count);
                 }
             }
-            batch.clear();
-            batch.shrink_to(KEPT_CAPACITY);
+            lines.clear();
+            lines.shrink_to(KEPT_CAPACITY);
+            spare = lines;
             if last {
                 break;
             }
@@ -310,27 +389,28 @@ impl Shared {
         // Lines that came during the last write go out too; later ones are refused.
         let mut queue = self.queue();
         queue.thread = ThreadState::Closed;
-        let rest = std::mem::take(&mut queue.lines);
+        let batch = std::mem::take(&mut queue.batch);
         drop(queue);
+        let (rest, _) = batch.made();
         sink.write(&rest);
         self.done.notify_all();
     }
 
-    /// Waits until there is something to do and takes it; true: it is the last time.
-    fn next_batch(
-        &self,
-        batch: &mut Vec<u8>,
-    ) -> ([u64; Stream::ALL.len()], Option<(usize, Output)>, bool) {
+    /// Waits until there is something to do and takes it, leaving `spare` for what comes; true: it
+    /// is the last time.
+    fn next_batch(&self, spare: Vec<u8>) -> (Batch, bool) {
         let mut queue = self.queue();
         loop {
             let last = queue.thread == ThreadState::Closing;
-            if last || !queue.lines.is_empty() || queue.next.is_some() {
+            if last || queue.batch.bytes() > 0 || queue.batch.next.is_some() {
                 if !last {
                     queue.thread = ThreadState::Writing;
                 }
-                std::mem::swap(batch, &mut queue.lines);
-                let counts = std::mem::take(&mut queue.counts);
-                return (counts, queue.next.take(), last);
+                let empty = Batch {
+                    lines: spare,
+                    ..Batch::default()
+                };
+                return (std::mem::replace(&mut queue.batch, empty), last);
             }
             queue.thread = ThreadState::Idle;
             queue = self
@@ -348,8 +428,8 @@ impl Shared {
         queue.thread = ThreadState::Gathering;
         drop(self.wake.wait_timeout_while(queue, GATHER, |queue| {
             queue.thread == ThreadState::Gathering
-                && queue.next.is_none()
-                && queue.lines.len() <= GATHER_BYTES
+                && queue.batch.next.is_none()
+                && queue.batch.bytes() <= GATHER_BYTES
         }));
     }
 }
@@ -414,6 +494,35 @@ mod tests {
     }
 
     #[test]
+    fn lines_made_later_keep_their_place() {
+        let later = |writer: &LineWriter, text: &'static str| {
+            writer.line_later(Stream::Handshake, 100, move |line| {
+                line.extend_from_slice(text.as_bytes());
+            });
+        };
+        let counts = Arc::new(Dropped::default());
+        let writer = LineWriter::unattended(counts.clone());
+        later(&writer, "one");
+        writer.push(Stream::Daemon, b"two\n");
+        later(&writer, "three");
+        later(&writer, "four");
+        writer.push(Stream::Daemon, b"five\n");
+        writer.switch(Output::Stdout);
+        later(&writer, "six");
+        writer.push(Stream::Daemon, b"seven\n");
+        let batch = std::mem::take(&mut writer.shared.queue().batch);
+        let (lines, next) = batch.made();
+        let at = next.map(|(at, _)| at).unwrap();
+        assert_eq!(&lines[..at], b"one\ntwo\nthree\nfour\nfive\n");
+        assert_eq!(&lines[at..], b"six\nseven\n");
+        for _ in 0..MAX_QUEUED / 100 + 5 {
+            later(&writer, "flood");
+        }
+        assert_eq!(dropped(&counts), [0, 0, 5]);
+        assert_eq!(writer.take_lines().len(), MAX_QUEUED / 100);
+    }
+
+    #[test]
     fn a_new_output_begins_at_a_line() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
@@ -422,7 +531,11 @@ mod tests {
         writer.push(Stream::Daemon, b"first\n");
         std::fs::rename(&path, &rotated).unwrap();
         writer.switch(Output::append_to(&path).unwrap());
-        while !writer.shared.queue().lines.is_empty() || writer.shared.queue().next.is_some() {
+        let waits = || {
+            let queue = writer.shared.queue();
+            queue.batch.bytes() > 0 || queue.batch.next.is_some()
+        };
+        while waits() {
             std::thread::yield_now();
         }
         writer.push(Stream::Daemon, b"second\n");

@@ -7,6 +7,7 @@
 //! it passes bytes through, what it had read ahead first.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -296,8 +297,8 @@ impl Handshake {
         if self.inbox.bytes.len() >= MAX_AHEAD {
             return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
         }
-        let mut chunk = [0; READ_SIZE];
-        let mut buffer = ReadBuf::new(&mut chunk);
+        let mut chunk = [const { MaybeUninit::uninit() }; READ_SIZE];
+        let mut buffer = ReadBuf::uninit(&mut chunk);
         match io.poll_read_at(cx, &mut buffer) {
             Poll::Ready(Ok(arrival)) => {
                 self.inbox.came = arrival;
