@@ -35,7 +35,7 @@ use crate::telemetry::{RetryReason, UpstreamMetrics};
 #[derive(Debug)]
 pub struct Cluster {
     servers: Arc<Servers>,
-    /// `None`: plain TCP.
+    /// `None`: in the clear.
     tls: Option<ClientTls>,
     protocol: UpstreamProtocol,
     budget: RetryBudget,
@@ -95,7 +95,7 @@ impl Cluster {
         self.servers.retire();
     }
 
-    /// How its servers are spoken to over TLS; `None`: plain TCP.
+    /// How its servers are spoken to over TLS; `None`: in the clear.
     #[must_use]
     pub const fn tls(&self) -> Option<&ClientTls> {
         self.tls.as_ref()
@@ -167,7 +167,7 @@ impl Cluster {
             let sent = Instant::now();
             let server = turn.server();
             let answer = carrier
-                .send(request, &server.label, scheme.clone(), timeouts.first_byte)
+                .send(request, server.host(), scheme.clone(), timeouts.first_byte)
                 .await;
             let failure = match answer {
                 Ok((response, carrier)) => {
@@ -463,11 +463,11 @@ impl Cluster {
         deadline: Instant,
         offer: Offer,
     ) -> Result<(Transport, bool), ExchangeError> {
-        let tcp = connect(server.address, deadline).await?;
+        let stream = connect(&server.endpoint, deadline).await?;
         let transport = match &self.tls {
-            None => Transport::Plain(tcp),
+            None => Transport::Plain(stream),
             Some(tls) => {
-                let handshake = tls.handshake(server.spec, tcp, offer, &self.metrics);
+                let handshake = tls.handshake(server.spec, stream, offer, &self.metrics);
                 let stream = timeout_at(deadline, handshake)
                     .await
                     .map_err(|_| ExchangeError::ConnectTimeout)??;

@@ -11,10 +11,10 @@ pub enum ExchangeError {
     /// The server's name does not resolve.
     #[error("cannot resolve the upstream server's name")]
     Resolve(#[source] io::Error),
-    /// TCP connect was refused or the server is unreachable.
+    /// The connection was refused, or the server is unreachable: no such socket, say.
     #[error("cannot connect to the upstream server")]
     Connect(#[source] io::Error),
-    /// TCP connect and TLS handshake took longer than `timeouts.connect`.
+    /// Connect and TLS handshake took longer than `timeouts.connect`.
     #[error("connecting to the upstream server took too long")]
     ConnectTimeout,
     /// The TLS handshake failed.

@@ -7,11 +7,13 @@
 //! by streams.
 
 mod balance;
+mod byte_stream;
 mod carrier;
 mod client_key;
 mod client_tls;
 mod cluster;
 mod connect;
+mod endpoint;
 mod error;
 mod exchange;
 mod framing;

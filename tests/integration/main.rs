@@ -55,6 +55,7 @@ mod top;
 mod true_waits;
 mod tunnels;
 mod unix_listeners;
+mod unix_upstreams;
 mod upstream_faults;
 mod upstream_health;
 mod upstream_tls;

@@ -23,6 +23,7 @@ mod settings;
 mod tls_origin;
 mod tool;
 mod turn;
+mod unix_server;
 mod wait;
 
 pub(crate) use browser::Browser;
@@ -42,4 +43,5 @@ pub(crate) use schema::Schema;
 pub(crate) use settings::Settings;
 pub(crate) use tls_origin::{Demand, TlsOrigin};
 pub(crate) use tool::{Output, Tool};
+pub(crate) use unix_server::UnixServer;
 pub(crate) use wait::{pause, wait_for, wait_until};
