@@ -39,8 +39,8 @@ const HEADER_LIST: u32 = 64 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 /// A server that sends nothing while streams are open is asked for a sign of life. Servers of gRPC
 /// take pings that come more often than every 5 min for abuse.
-const PING_INTERVAL: Duration = Duration::from_secs(5 * 60 + 10);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(5 * 60 + 10);
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the rest of a request may take to go, once nobody waits for its response: hyper looks at it
 /// when the server takes more, and not before.
 const STUCK: Duration = Duration::from_secs(1);
