@@ -149,6 +149,7 @@ pub struct Pool {
     pub idle_timeout: Duration,
     /// `wait`, default 1 s: for a connection below `max_connections`. Past it: 503.
     pub wait: Duration,
-    /// `max_waiting`, default 1024: requests that wait so. Past it: 503 at once.
+    /// `max_waiting`, default 1024: requests that wait so, and as many for the first addresses of
+    /// names. Past it: 503 at once.
     pub max_waiting: usize,
 }

@@ -20,7 +20,9 @@ mod framing;
 mod health_check;
 mod idle_timer;
 mod keeper;
+mod line;
 mod link;
+mod opening;
 #[cfg(test)]
 pub(crate) mod origin;
 mod pool;

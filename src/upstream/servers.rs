@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::balance::{Balance, Choosable, Seat};
 use super::client_key::{ClientKey, ServerKey};
 use super::endpoint::Endpoint;
+use super::line::Line;
 use super::server::{Server, Turn};
 use super::standing::Turnabout;
 use crate::config::{ServerAddress, Upstream};
@@ -31,6 +32,8 @@ pub(super) struct Servers {
     answers: Mutex<Vec<Vec<Endpoint>>>,
     /// One question to the resolver at a time.
     pub(super) asking: tokio::sync::Mutex<()>,
+    /// Requests that wait for the first answer.
+    pub(super) line: Line,
     /// One decision about a server at a time: two at once could eject the last two.
     judging: Mutex<()>,
     /// A server was ejected, or the cluster is gone.
@@ -78,6 +81,7 @@ impl Servers {
             answers: Mutex::new(answers),
             spec: spec.clone(),
             asking: tokio::sync::Mutex::new(()),
+            line: Line::new(spec.pool.max_waiting),
             judging: Mutex::new(()),
             changed: Notify::new(),
             retired: AtomicBool::new(false),
@@ -261,7 +265,8 @@ impl Roster {
             for endpoint in endpoints {
                 let same = |own: &&Arc<Server>| own.spec == index && own.endpoint == *endpoint;
                 let server = old.iter().find(same).cloned();
-                let server = server.unwrap_or_else(|| Arc::new(Server::new(spec, index, endpoint.clone())));
+                let server =
+                    server.unwrap_or_else(|| Arc::new(Server::new(spec, index, endpoint.clone())));
                 seats.push(Seat {
                     weight: given.weight,
                     key: ServerKey::of(&server.label),

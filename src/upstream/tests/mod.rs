@@ -3,3 +3,4 @@
 mod cluster;
 mod pressure;
 mod silence;
+mod waiting;
