@@ -23,6 +23,7 @@ mod explain;
 mod failures;
 mod false_start;
 mod forwarding;
+mod grpc;
 mod guarded_reload;
 mod h1_protocol;
 mod h2_abuse;
