@@ -39,6 +39,9 @@ pub enum ExchangeError {
     /// The server does not agree to HTTP/2 by ALPN.
     #[error("the upstream server does not speak http/2")]
     NoHttp2,
+    /// The server takes no extended CONNECT: its SETTINGS do not say so (RFC 8441 section 3).
+    #[error("the upstream server takes no extended connect")]
+    NoExtendedConnect,
     /// No head of a response within `timeouts.first_byte`.
     #[error("the upstream server did not answer in time")]
     FirstByteTimeout,
@@ -67,7 +70,7 @@ impl ExchangeError {
             Self::Closed(_) => UpstreamFailure::Closed,
             Self::FirstByteTimeout => UpstreamFailure::FirstByteTimeout,
             Self::BadResponse(_) | Self::BadFraming(_) => UpstreamFailure::BadResponse,
-            Self::RequestBody(_) | Self::Untranslatable => return None,
+            Self::RequestBody(_) | Self::Untranslatable | Self::NoExtendedConnect => return None,
         })
     }
 }

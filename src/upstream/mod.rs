@@ -36,6 +36,7 @@ mod socket;
 mod standing;
 mod status;
 mod stream_exchange;
+mod stream_tunnel;
 mod streams;
 #[cfg(test)]
 mod tests;

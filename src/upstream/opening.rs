@@ -347,7 +347,9 @@ impl Cluster {
                 server.prefers_http1.store(!chosen, Ordering::Relaxed);
                 chosen
             }
-            (protocol, _, Transport::Plain(_)) => protocol == UpstreamProtocol::Http2,
+            (protocol, _, Transport::Plain(_) | Transport::Stream(_)) => {
+                protocol == UpstreamProtocol::Http2
+            }
         };
         Ok((transport, http2))
     }

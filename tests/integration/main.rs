@@ -30,6 +30,7 @@ mod h2_abuse;
 mod h2_protocol;
 mod h2_upstream;
 mod h2_upstream_faults;
+mod h2_websocket;
 mod interop;
 mod kept_certificate;
 mod key_log;

@@ -131,7 +131,7 @@ impl H2Origin {
 }
 
 /// TLS with the main certificate and these application protocols.
-pub(super) fn tls_acceptor(alpn: &[&str]) -> TlsAcceptor {
+pub(crate) fn tls_acceptor(alpn: &[&str]) -> TlsAcceptor {
     let key = PrivateKeyDer::from_pem_slice(certs().main.key.as_bytes()).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)

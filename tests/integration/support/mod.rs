@@ -33,7 +33,7 @@ pub(crate) use client::{Client, TlsStream, alert_of};
 pub(crate) use daemon::Daemon;
 pub(crate) use early::EarlyClient;
 pub(crate) use grpc_server::{GrpcServer, Raw};
-pub(crate) use h2_origin::H2Origin;
+pub(crate) use h2_origin::{H2Origin, tls_acceptor};
 pub(crate) use handshake::{CLIENT_PHASES, Facts, Handshake};
 pub(crate) use http::{Head, Response, copy_body, get, read_head, read_response};
 pub(crate) use mortal::{Life, Mortal};
