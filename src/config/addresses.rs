@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::diagnostic::Diagnostic;
 use super::upstream::ServerAddress;
-use super::value::Value;
+use super::value::{Text, Value};
 use super::wording::quoted;
 use crate::host;
 
@@ -25,7 +26,7 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Diagnostic> {
         return Err(Diagnostic::new(message));
     }
     if text.starts_with("unix:") {
-        let message = "an address of the form `unix:…` is for [[listeners]] alone";
+        let message = "an address of the form `unix:…` is for [[listeners]] and upstreams";
         return Err(Diagnostic::new(message));
     }
     let refused = Diagnostic::new(format!("expected {AN_ADDRESS}, found {}", quoted(text)));
@@ -33,6 +34,26 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Diagnostic> {
         Some(address) => refused.help(format!("write \"{address}\"")),
         None => refused.help("an IP address and a port, an IPv6 address in brackets"),
     })
+}
+
+/// What follows `unix:`; `None`: it is another form of address.
+pub(super) fn unix_path<'t>(text: &Text<'t>) -> Option<&'t str> {
+    text.text.strip_prefix("unix:")
+}
+
+/// Reads `path`, which follows `unix:` in `text`, as that of a unix socket; where it is relative it
+/// starts at the directory of the file. `example` is one for messages.
+pub(super) fn unix_socket(text: &Text<'_>, path: &str, example: &str) -> Option<PathBuf> {
+    if path.is_empty() || path.contains('\0') {
+        let message = format!("{} has no path of a socket", quoted(text.text));
+        let help = format!("write \"unix:{example}\", say");
+        text.refuse(Diagnostic::new(message).help(help));
+        return None;
+    }
+    let path = text.value.reading.resolve(text.value.location, path);
+    // So that two spellings of one path are the same.
+    let path = path.components().collect();
+    socket_path(text.value, path)
 }
 
 /// `path` of a unix socket, given at `value`, unless it is too long for one.
@@ -86,14 +107,16 @@ pub(super) fn server_address(text: &str) -> Result<ServerAddress, Diagnostic> {
             .help(format!("write \"{}\"{tls}", rest.trim_end_matches('/'))));
         }
     }
-    unsupported_scheme(text)?;
-    authority(text, None)
+    authority(text, None).map(ServerAddress::from)
 }
 
 /// Reads `http://host:port` or `https://host:port`, the inline form of an upstream; the port is 80
 /// or 443 when left out.
 pub(super) fn upstream_url(text: &str) -> Result<InlineUpstream, Diagnostic> {
-    unsupported_scheme(text)?;
+    if text.starts_with("h2c://") {
+        let message = "an upstream of the form `h2c://…` is not supported yet";
+        return Err(Diagnostic::new(message));
+    }
     let schemes = [("http://", false, 80), ("https://", true, 443)];
     let known = schemes
         .into_iter()
@@ -104,6 +127,18 @@ pub(super) fn upstream_url(text: &str) -> Result<InlineUpstream, Diagnostic> {
             quoted(text)
         )));
     };
+    if let Some(path) = rest.strip_prefix("unix:") {
+        let message = format!("{} is not how a unix socket is written", quoted(text));
+        // nginx ends the path with a colon.
+        let path = path.split(':').next().unwrap_or(path);
+        return Err(Diagnostic::new(message).help(match tls {
+            false => format!("write \"unix:{path}\""),
+            true => format!(
+                "make a table [upstreams.NAME] with a server at \"unix:{path}\", and `tls` with \
+                 `server_name`"
+            ),
+        }));
+    }
     if let Some(end) = rest.find(['/', '?', '#']) {
         return Err(Diagnostic::new(format!(
             "an upstream has no path, found {}: requests keep theirs",
@@ -111,7 +146,7 @@ pub(super) fn upstream_url(text: &str) -> Result<InlineUpstream, Diagnostic> {
         ))
         .help(format!("write \"{scheme}{}\"", &rest[..end])));
     }
-    let address = authority(rest, Some(port))?;
+    let address = authority(rest, Some(port))?.into();
     Ok(InlineUpstream { tls, address })
 }
 
@@ -141,11 +176,9 @@ pub(super) fn origin(text: &str) -> Result<String, Diagnostic> {
         .help(format!("write \"{scheme}{}\"", &rest[..end])));
     }
     let (host, port) = match authority(rest, Some(default_port))? {
-        ServerAddress::Ip(SocketAddr::V6(address)) => {
-            (format!("[{}]", address.ip()), address.port())
-        }
-        ServerAddress::Ip(SocketAddr::V4(address)) => (address.ip().to_string(), address.port()),
-        ServerAddress::Name(name, port) => (name.to_string(), port),
+        (Host::Ip(IpAddr::V6(ip)), port) => (format!("[{ip}]"), port),
+        (Host::Ip(IpAddr::V4(ip)), port) => (ip.to_string(), port),
+        (Host::Name(name), port) => (name.to_string(), port),
     };
     Ok(match port == default_port {
         true => format!("{scheme}{host}"),
@@ -153,18 +186,22 @@ pub(super) fn origin(text: &str) -> Result<String, Diagnostic> {
     })
 }
 
-fn unsupported_scheme(text: &str) -> Result<(), Diagnostic> {
-    for scheme in ["unix:", "h2c://"] {
-        if text.starts_with(scheme) {
-            return Err(Diagnostic::new(format!(
-                "an upstream of the form `{scheme}…` is not supported yet"
-            )));
-        }
-    }
-    Ok(())
+/// The host in `host:port`.
+enum Host {
+    Ip(IpAddr),
+    Name(Arc<str>),
 }
 
-fn authority(text: &str, default_port: Option<u16>) -> Result<ServerAddress, Diagnostic> {
+impl From<(Host, u16)> for ServerAddress {
+    fn from((host, port): (Host, u16)) -> Self {
+        match host {
+            Host::Ip(ip) => Self::Ip(SocketAddr::new(ip, port)),
+            Host::Name(name) => Self::Name(name, port),
+        }
+    }
+}
+
+fn authority(text: &str, default_port: Option<u16>) -> Result<(Host, u16), Diagnostic> {
     let refused = |reason: &str| {
         Diagnostic::new(format!(
             "expected an address such as \"10.0.0.11:8080\", found {}: {reason}",
@@ -196,12 +233,12 @@ fn authority(text: &str, default_port: Option<u16>) -> Result<ServerAddress, Dia
     let host = host::normalize(name).map_err(|error| refused(&error.to_string()))?;
     let bracketed = name.starts_with('[');
     match host.parse::<IpAddr>() {
-        Ok(ip) if ip.is_ipv6() == bracketed => Ok(ServerAddress::Ip(SocketAddr::new(ip, port))),
+        Ok(ip) if ip.is_ipv6() == bracketed => Ok((Host::Ip(ip), port)),
         // `999.1.1.1` is neither an address nor a name that DNS could hold.
         Err(_) if host.rsplit('.').next().is_some_and(is_number) => {
             Err(refused("this is not an IP address"))
         }
-        _ => Ok(ServerAddress::Name(host.into(), port)),
+        _ => Ok((Host::Name(host.into()), port)),
     }
 }
 
@@ -233,7 +270,7 @@ mod tests {
             assert_eq!(help(listen_address(text)), expected, "{text}");
         }
         assert!(help(listen_address("systemd:https")).ends_with("not supported yet"));
-        assert!(help(listen_address("unix:/run/x")).ends_with("for [[listeners]] alone"));
+        assert!(help(listen_address("unix:/run/x")).ends_with("for [[listeners]] and upstreams"));
         for text in ["", "example.com:443", "1.2.3.4", "1.2.3.4:99999", "[::]"] {
             assert!(help(listen_address(text)).contains("in brackets"), "{text}");
         }
@@ -328,7 +365,18 @@ mod tests {
         assert_eq!(help(upstream_url("https://a/x")), "write \"https://a\"");
         assert_eq!(help(upstream_url("http://a:1/")), "write \"http://a:1\"");
         assert_eq!(help(upstream_url("http://a:1/x?y")), "write \"http://a:1\"");
-        assert!(help(upstream_url("unix:/run/a")).ends_with("not supported yet"));
+        for (text, expected) in [
+            ("http://unix:/run/a", "write \"unix:/run/a\""),
+            ("http://unix:/run/a.sock:/b", "write \"unix:/run/a.sock\""),
+            (
+                "https://unix:/run/a:",
+                "make a table [upstreams.NAME] with a server at \"unix:/run/a\", and `tls` with \
+                 `server_name`",
+            ),
+        ] {
+            assert_eq!(help(upstream_url(text)), expected, "{text}");
+        }
+        assert!(help(upstream_url("h2c://a:1")).ends_with("not supported yet"));
         for text in ["http://", "http://u:p@h:1", "ftp://a", "http://a:b"] {
             assert!(upstream_url(text).is_err(), "{text}");
         }

@@ -149,19 +149,10 @@ fn listener(
 
 /// An IP address and port, or the path of a unix socket.
 fn listen_address(text: &Text<'_>) -> Option<ListenAddress> {
-    let Some(path) = text.text.strip_prefix("unix:") else {
+    let Some(path) = addresses::unix_path(text) else {
         return text.read(addresses::listen_address).map(ListenAddress::Tcp);
     };
-    if path.is_empty() || path.contains('\0') {
-        let message = format!("{} has no path of a socket", quoted(text.text));
-        let help = "write \"unix:/run/handfast/in.sock\", say";
-        text.refuse(Diagnostic::new(message).help(help));
-        return None;
-    }
-    let path = text.value.reading.resolve(text.value.location, path);
-    // So that two spellings of one path are the same.
-    let path = path.components().collect();
-    addresses::socket_path(text.value, path).map(ListenAddress::Unix)
+    addresses::unix_socket(text, path, "/run/handfast/in.sock").map(ListenAddress::Unix)
 }
 
 fn listener_name(value: Value<'_>) -> Option<&str> {

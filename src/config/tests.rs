@@ -71,8 +71,8 @@ fn the_shipped_files_parse() {
     assert_eq!(full.listeners.len(), 3);
     assert_eq!(full.policies.len(), 3);
     assert_eq!(full.certificates.len(), 3);
-    assert_eq!(full.routes.len(), 5);
-    assert_eq!(full.upstreams.len(), 3);
+    assert_eq!(full.routes.len(), 6);
+    assert_eq!(full.upstreams.len(), 5);
     let minimal = config(MINIMAL);
     let lines = MINIMAL.lines().filter(|line| !line.trim().is_empty());
     assert_eq!(lines.count(), 5);
@@ -905,8 +905,8 @@ fn a_token_opens_the_admin_address_to_others() {
 fn planned_keys_are_named_as_such() {
     for (text, message) in [
         (
-            "[[routes]]\nhost = \"a.example\"\nupstream = \"unix:/run/a\"",
-            "3:12 an upstream of the form `unix:…` is not supported yet",
+            "[[routes]]\nhost = \"a.example\"\nupstream = \"h2c://a:80\"",
+            "3:12 an upstream of the form `h2c://…` is not supported yet",
         ),
         (
             "[certificates.a]\nchain = \"c\"\nkey = \"credential:k\"",
@@ -1311,6 +1311,75 @@ fn faults_of_routes_are_located() {
         .filter(|(found, message)| found != message)
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn servers_at_unix_sockets_are_read() {
+    let config = with(
+        "[[routes]]\nhost = \"a.example\"\nupstream = \"unix:/run/a.sock\"\n\
+         [[routes]]\nhost = \"b.example\"\nupstream = \"unix:/run//a.sock\"\n\
+         [upstreams.local]\nprotocol = \"auto\"\n\
+         servers = [{ address = \"unix:b.sock\", weight = 2 }, { address = \"10.0.0.1:80\" }]\n\
+         tls = { server_name = \"apps.internal\" }",
+    );
+    let named = |name: &str| {
+        let mut named = config.upstreams.iter();
+        named.find(|upstream| &*upstream.name == name).unwrap()
+    };
+    let inline = named("unix:/run/a.sock");
+    let unix = |path: &str| ServerAddress::Unix(path.into());
+    assert_eq!(inline.servers[0].address, unix("/run/a.sock"));
+    assert_eq!(inline.tls, None);
+    // The other spelling means the same one.
+    assert!(!config.upstreams.iter().any(|own| own.name.contains("//a")));
+    let local = named("local");
+    assert_eq!(local.servers[0].address, unix("/etc/handfast/b.sock"));
+    assert_eq!(local.servers[0].weight, 2);
+    assert!(local.tls.is_some());
+}
+
+#[test]
+fn faults_of_servers_at_unix_sockets_are_told_at_their_place() {
+    let local = |servers: &str| format!("[upstreams.local]\nservers = [{servers}]\n");
+    let socket = local("{ address = \"unix:/run/a.sock\" }");
+    let missing = "`tls` needs `server_name`: a server at a unix socket has no host of its own | \
+                   write tls = { server_name = \"apps.internal\" }, say";
+    for (text, message) in [
+        (format!("{socket}tls = true"), format!("3:7 {missing}")),
+        (
+            format!("{socket}tls = {{ verify = false }}"),
+            format!("3:7 {missing}"),
+        ),
+        (
+            local("{ address = \"unix:\" }"),
+            "2:24 `unix:` has no path of a socket | write \"unix:/run/app.sock\", say".to_owned(),
+        ),
+        (
+            local("{ address = \"unix:/a\" }, { address = \"unix://a\" }"),
+            "2:49 the server `unix://a` is given twice | `weight` gives it a larger share"
+                .to_owned(),
+        ),
+        (
+            local(&format!("{{ address = \"unix:/{}\" }}", "x".repeat(107))),
+            format!(
+                "2:24 `/{}…` is too long for the path of a socket | at most 107 bytes, the \
+                 directory of this file included",
+                "x".repeat(79)
+            ),
+        ),
+        (
+            "[[routes]]\nhost = \"a.example\"\nupstream = \"unix:\"".to_owned(),
+            "3:12 `unix:` has no path of a socket | write \"unix:/run/app.sock\", say".to_owned(),
+        ),
+        (
+            "[[routes]]\nhost = \"a.example\"\nupstream = \"http://unix:/run/a.sock:/\"".to_owned(),
+            "3:12 `http://unix:/run/a.sock:/` is not how a unix socket is written | write \
+             \"unix:/run/a.sock\""
+                .to_owned(),
+        ),
+    ] {
+        assert_eq!(one(&text), message, "{text}");
+    }
 }
 
 #[test]

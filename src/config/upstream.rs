@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub struct Upstream {
     pub health: Option<HealthCheck>,
     /// `resolve_interval`, default 30 s: how often names of servers are resolved again.
     pub resolve_interval: Duration,
-    /// `tls`; `None` (the default): plain TCP.
+    /// `tls`; `None` (the default): in the clear.
     pub tls: Option<UpstreamTls>,
 }
 
@@ -99,7 +100,7 @@ pub enum UpstreamProtocol {
 /// One server of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamServer {
-    /// `address`: `host:port`, where host is an IP address or a name.
+    /// `address`: `host:port`, where host is an IP address or a name; or `unix:PATH`.
     pub address: ServerAddress,
     /// `weight`, default 1, 1 to 1000.
     pub weight: u32,
@@ -112,6 +113,8 @@ pub enum ServerAddress {
     Ip(SocketAddr),
     /// A name to resolve, and a port.
     Name(Arc<str>, u16),
+    /// The path of a unix socket, absolute.
+    Unix(PathBuf),
 }
 
 impl fmt::Display for ServerAddress {
@@ -119,6 +122,7 @@ impl fmt::Display for ServerAddress {
         match self {
             Self::Ip(address) => address.fmt(f),
             Self::Name(name, port) => write!(f, "{name}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -126,7 +130,7 @@ impl fmt::Display for ServerAddress {
 /// `timeouts` of an upstream
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTimeouts {
-    /// `connect`, default 2 s: TCP connect and TLS handshake. Past it: 504 (the next server is tried where safe).
+    /// `connect`, default 2 s: connect and TLS handshake. Past it: 504 (the next server is tried where safe).
     pub connect: Duration,
     /// `first_byte`, default 30 s: request written to head of the response. Past it: 504.
     pub first_byte: Duration,
@@ -145,6 +149,7 @@ pub struct Pool {
     pub idle_timeout: Duration,
     /// `wait`, default 1 s: for a connection below `max_connections`. Past it: 503.
     pub wait: Duration,
-    /// `max_waiting`, default 1024: requests that wait so. Past it: 503 at once.
+    /// `max_waiting`, default 1024: requests that wait so, and as many for the first addresses of
+    /// names. Past it: 503 at once.
     pub max_waiting: usize,
 }

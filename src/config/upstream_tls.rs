@@ -17,7 +17,8 @@ use crate::host;
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamTls {
     /// `server_name`: what servers are asked for (SNI) and their certificates must be for; a name
-    /// or an IP address. `None` (the default): each server's own host.
+    /// or an IP address. `None` (the default): each server's own host. A server at a unix socket has
+    /// none, so it is required then.
     pub server_name: Option<Arc<str>>,
     /// `ca`: the only issuers that are trusted. `None` (the default): the system's.
     pub ca: Option<PemSource>,
@@ -65,11 +66,22 @@ impl PartialEq for UpstreamTls {
 
 impl Eq for UpstreamTls {}
 
-/// Reads `tls` of `upstream`; `None` is plain TCP.
-pub(super) fn upstream_tls(upstream: &mut Table<'_>) -> Option<UpstreamTls> {
+/// Reads `tls` of `upstream`; `None` is in the clear. `nameless`: a server is at a unix socket, which
+/// has no host to ask for.
+pub(super) fn upstream_tls(upstream: &mut Table<'_>, nameless: bool) -> Option<UpstreamTls> {
     let value = upstream.value("tls")?;
+    let name_is_missing = || {
+        let message = "`tls` needs `server_name`: a server at a unix socket has no host of its own";
+        let help = "write tls = { server_name = \"apps.internal\" }, say";
+        value.refuse(Diagnostic::new(message).help(help));
+    };
     match value.raw {
-        DeValue::Boolean(given) => return given.then(|| UpstreamTls::at(value.location)),
+        DeValue::Boolean(given) => {
+            if *given && nameless {
+                name_is_missing();
+            }
+            return given.then(|| UpstreamTls::at(value.location));
+        }
         DeValue::Table(_) => {}
         _ => {
             value.mismatch("a table or true", Some("write tls = true".to_owned()));
@@ -78,8 +90,11 @@ pub(super) fn upstream_tls(upstream: &mut Table<'_>) -> Option<UpstreamTls> {
     }
     let mut table = upstream.inline("tls", value)?;
     let mut read = UpstreamTls::at(table.location);
-    read.server_name = table
-        .value("server_name")
+    let name = table.value("server_name");
+    if nameless && name.is_none() {
+        name_is_missing();
+    }
+    read.server_name = name
         .and_then(|value| value.text("a host name such as \"apps.internal\""))
         .and_then(server_name);
     let verify = table.value("verify");

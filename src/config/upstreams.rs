@@ -9,7 +9,8 @@ use super::model::UpstreamId;
 use super::references::References;
 use super::table::{Named, Table};
 use super::upstream::{
-    Balance, Pool, Retries, Upstream, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
+    Balance, Pool, Retries, ServerAddress, Upstream, UpstreamProtocol, UpstreamServer,
+    UpstreamTimeouts,
 };
 use super::upstream_faults::{eject, health, retries};
 use super::upstream_tls::{UpstreamTls, upstream_tls};
@@ -53,10 +54,11 @@ impl Upstreams {
         upstreams
     }
 
-    /// What `upstream` of a route means: the name of a table, or a URL. Routes with the same URL
-    /// share an upstream.
+    /// What `upstream` of a route means: the name of a table, a URL, or `unix:PATH`. Routes with
+    /// the same of these share an upstream.
     pub(super) fn resolve(&mut self, text: &Text<'_>) -> Option<UpstreamId> {
-        if !text.text.contains("://") && !text.text.starts_with("unix:") {
+        let unix = addresses::unix_path(text);
+        if !text.text.contains("://") && unix.is_none() {
             // An address where a name or URL is expected lacks its scheme.
             let address = text
                 .text
@@ -70,7 +72,13 @@ impl Upstreams {
             }
             return self.references.resolve(text).map(UpstreamId);
         }
-        let inline = text.read(addresses::upstream_url)?;
+        let inline = match unix {
+            Some(path) => InlineUpstream {
+                tls: false,
+                address: unix_address(text, path)?,
+            },
+            None => text.read(addresses::upstream_url)?,
+        };
         if let Some(id) = self.inline.get(&inline) {
             return Some(*id);
         }
@@ -148,7 +156,8 @@ fn upstream(name: &str, mut table: Table<'_>) -> Upstream {
     let resolve_interval =
         table.duration("resolve_interval", defaults::RESOLVE_INTERVAL, &DEADLINE);
 
-    let tls = upstream_tls(&mut table);
+    let nameless = |server: &UpstreamServer| matches!(server.address, ServerAddress::Unix(_));
+    let tls = upstream_tls(&mut table, servers.iter().any(nameless));
     if let (UpstreamProtocol::Auto, None, Some(value)) = (protocol, &tls, chosen) {
         value.refuse(
             Diagnostic::new("`protocol = \"auto\"` needs `tls`: it is chosen by ALPN")
@@ -182,6 +191,10 @@ pub(super) fn timeouts(mut given: Table<'_>, default: &UpstreamTimeouts) -> Upst
     timeouts
 }
 
+fn unix_address(text: &Text<'_>, path: &str) -> Option<ServerAddress> {
+    addresses::unix_socket(text, path, "/run/app.sock").map(ServerAddress::Unix)
+}
+
 fn servers(upstream: &Table<'_>, value: Value<'_>) -> Vec<UpstreamServer> {
     let expected = "a list of servers such as [{ address = \"10.0.0.11:8080\" }]";
     let Some(elements) = value.list(expected) else {
@@ -205,7 +218,10 @@ fn servers(upstream: &Table<'_>, value: Value<'_>) -> Vec<UpstreamServer> {
         let text = table
             .required("address", "\"10.0.0.11:8080\"")
             .and_then(|value| value.text("an address such as \"10.0.0.11:8080\""));
-        let address = text.and_then(|text| text.read(addresses::server_address));
+        let address = text.and_then(|text| match addresses::unix_path(&text) {
+            Some(path) => unix_address(&text, path),
+            None => text.read(addresses::server_address),
+        });
         let weight = table.integer("weight", defaults::WEIGHT, &defaults::WEIGHT_RANGE);
         table.finish();
         let (Some(text), Some(address)) = (text, address) else {

@@ -13,7 +13,8 @@ pub(super) enum ProxyError {
     /// CONNECT and TRACE are never forwarded.
     #[error("method {0} is not served")]
     Method(Method),
-    /// An extended CONNECT (RFC 8441) to another protocol than WebSocket.
+    /// An extended CONNECT (RFC 8441) to another protocol than WebSocket, or to an upstream that
+    /// takes none.
     #[error("the protocol of an extended connect is not served")]
     Protocol,
     /// The kernel gives no random bytes.
@@ -127,6 +128,7 @@ impl From<ExchangeError> for ProxyError {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::RequestBody(error) => Self::Body(error),
+            ExchangeError::NoExtendedConnect => Self::Protocol,
             other => Self::Upstream(other),
         }
     }

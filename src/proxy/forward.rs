@@ -115,7 +115,7 @@ pub(super) async fn forward(
         None => target.uri,
     };
     record.upstream = Some(upstream);
-    let upgrade = upgrade.towards(config.upstreams[upstream.0].protocol)?;
+    let upgrade = upgrade.towards(config.upstreams[upstream.0].protocol);
 
     let version = head.version;
     let expectation = Expectation::of(version, &head.headers, length);
@@ -143,11 +143,11 @@ pub(super) async fn forward(
         shared.tls_fields().put(wanted, &mut head.headers);
     }
     field_edits::apply(&rules.fields, &mut head.headers);
-    upgrade.put(&mut head);
     head.uri = uri;
     head.version = Version::HTTP_11;
     // What hyper noted about the client's connection must not reach the upstream's.
     head.extensions.clear();
+    upgrade.put(&mut head);
     let idle = config.timeouts.request_body_idle;
     let mut body = RequestBody::new(incoming, version, limit, idle, trailers::filter);
     if expectation == Expectation::Continue {

@@ -1,12 +1,14 @@
 //! Requests that ask for another protocol on their connection: upgrades over HTTP/1.1 (RFC 9110
 //! section 7.8), and WebSocket over HTTP/2 (RFC 8441).
 //!
-//! Upstreams always see the HTTP/1.1 form. Nothing is let through before the upstream has
-//! switched, so a client cannot hide a request behind one that is refused.
+//! Upstreams of HTTP/2 alone see an extended CONNECT as it came, others always the HTTP/1.1 form.
+//! Nothing is let through before the upstream has switched, so a client cannot hide a request behind
+//! one that is refused.
 
 use aws_lc_rs::{digest, rand};
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TE, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TE,
+    UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
@@ -36,6 +38,8 @@ pub(super) enum Upgrade {
         /// What its answer must have.
         accept: HeaderValue,
     },
+    /// WebSocket by an extended CONNECT here and there: 200 is the upstream's proof.
+    Connect,
 }
 
 impl Upgrade {
@@ -85,21 +89,18 @@ impl Upgrade {
     }
 
     /// What is left of it towards an upstream of this protocol: over HTTP/2 a connection cannot be
-    /// switched, so `Upgrade` is ignored, as it may be.
-    ///
-    /// # Errors
-    /// WebSocket by an extended CONNECT, which cannot be ignored.
-    pub(super) fn towards(self, protocol: UpstreamProtocol) -> Result<Self, ProxyError> {
+    /// switched, so `Upgrade` is ignored, as it may be; an extended CONNECT stays one.
+    pub(super) fn towards(self, protocol: UpstreamProtocol) -> Self {
         match (protocol, self) {
-            (UpstreamProtocol::Http2, Self::To(_)) => Ok(Self::None),
-            (UpstreamProtocol::Http2, Self::Stream { .. }) => Err(ProxyError::Protocol),
-            (_, upgrade) => Ok(upgrade),
+            (UpstreamProtocol::Http2, Self::To(_)) => Self::None,
+            (UpstreamProtocol::Http2, Self::Stream { .. }) => Self::Connect,
+            (_, upgrade) => upgrade,
         }
     }
 
-    /// Whether it is an extended CONNECT.
+    /// Whether the client has sent an extended CONNECT.
     pub(super) const fn is_stream(&self) -> bool {
-        matches!(self, Self::Stream { .. })
+        matches!(self, Self::Stream { .. } | Self::Connect)
     }
 
     /// Whether anything is asked for.
@@ -112,6 +113,10 @@ impl Upgrade {
         let protocols = match self {
             Self::None => return,
             Self::To(protocols) => protocols.clone(),
+            Self::Connect => {
+                head.extensions.insert(Protocol::from_static(WEBSOCKET));
+                return;
+            }
             Self::Stream { key, .. } => {
                 head.method = Method::GET;
                 let headers = &mut head.headers;
@@ -133,7 +138,7 @@ impl Upgrade {
     ///
     /// # Errors
     /// To a client over HTTP/2 any 2xx would be a tunnel: there is one only after 101 with the
-    /// right proof.
+    /// right proof, or after 200 over HTTP/2.
     pub(super) fn answer<B>(
         &self,
         response: &mut Response<B>,
@@ -154,6 +159,17 @@ impl Upgrade {
                 if switched && proof.as_ref() == Some(accept) {
                     *response.status_mut() = StatusCode::OK;
                 } else if switched || response.status().is_success() {
+                    return Err(ProxyError::BadUpgrade);
+                }
+            }
+            Self::Connect => {
+                // Neither may stand in a head that opens a tunnel (RFC 9110 section 8.6, RFC 8441
+                // section 5).
+                let headers = response.headers_mut();
+                headers.remove(SEC_WEBSOCKET_ACCEPT);
+                if response.status() == StatusCode::OK {
+                    response.headers_mut().remove(CONTENT_LENGTH);
+                } else if response.status().is_success() {
                     return Err(ProxyError::BadUpgrade);
                 }
             }
@@ -270,5 +286,23 @@ mod tests {
         assert_eq!(answer(101, None), None);
         assert_eq!(answer(200, Some(accept)), None);
         assert_eq!(answer(403, None), Some(403));
+    }
+
+    #[test]
+    fn over_http2_a_stream_is_a_tunnel_after_200_alone() {
+        let upgrade = Upgrade::stream().unwrap().towards(UpstreamProtocol::Http2);
+        assert!(upgrade.is_stream());
+        for (status, passes) in [(200, true), (204, false), (201, false), (403, true)] {
+            let mut response = Response::new(());
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            let headers = response.headers_mut();
+            headers.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_static("x"));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            assert_eq!(upgrade.answer(&mut response, None).is_ok(), passes);
+            assert_eq!(response.status(), status);
+            assert!(!response.headers().contains_key(SEC_WEBSOCKET_ACCEPT));
+            let length = response.headers().contains_key(CONTENT_LENGTH);
+            assert_eq!(length, status != 200, "{status}");
+        }
     }
 }

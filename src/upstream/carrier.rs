@@ -72,15 +72,22 @@ impl Carrier {
     pub(super) fn is_switched(&mut self) -> bool {
         match self {
             Self::Http1(lease) => lease.link().is_switched(),
-            Self::Http2(_) => false,
+            Self::Http2(stream) => stream.is_switched(),
         }
     }
 
-    /// The connection, where the server has switched protocols.
-    pub(super) fn take_tunnel(&mut self) -> Option<Box<UpstreamSocket>> {
+    /// The connection or stream, where the server has switched protocols. The place in the pool
+    /// goes with a connection; a stream is kept by the tunnel.
+    ///
+    /// # Errors
+    /// It has not: the exchange goes on.
+    pub(super) fn into_tunnel(self) -> Result<Box<UpstreamSocket>, Self> {
         match self {
-            Self::Http1(lease) => lease.link().take_tunnel(),
-            Self::Http2(_) => None,
+            Self::Http1(mut lease) => match lease.link().take_tunnel() {
+                Some(tunnel) => Ok(tunnel),
+                None => Err(Self::Http1(lease)),
+            },
+            Self::Http2(stream) => stream.into_tunnel().map_err(Self::Http2),
         }
     }
 

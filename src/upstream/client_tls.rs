@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::danger::{
@@ -23,6 +22,7 @@ use tokio_rustls::rustls::{
     RootCertStore, SignatureScheme,
 };
 
+use super::byte_stream::ByteStream;
 use super::error::ExchangeError;
 use crate::config::{
     Location, PemSource, ServerAddress, UpstreamProtocol, UpstreamServer, UpstreamTls,
@@ -214,7 +214,7 @@ impl ClientTls {
         self.names == other.names && self.chain == other.chain && roots(self) == roots(other)
     }
 
-    /// The handshake on `tcp` with the server at `index` of the upstream, which may choose what
+    /// The handshake on `stream` with the server at `index` of the upstream, which may choose what
     /// `protocol` of the upstream says, or HTTP/1.1 alone. It has no deadline of its own.
     ///
     /// # Errors
@@ -222,17 +222,17 @@ impl ClientTls {
     pub(super) async fn handshake(
         &self,
         index: usize,
-        tcp: TcpStream,
+        stream: ByteStream,
         offer: Offer,
         metrics: &UpstreamMetrics,
-    ) -> Result<Box<TlsStream<TcpStream>>, ExchangeError> {
+    ) -> Result<Box<TlsStream<ByteStream>>, ExchangeError> {
         let name = self.names[index].clone();
         let connector = TlsConnector::from(match offer {
             Offer::Configured => self.config.clone(),
             Offer::Http1 => self.http1.clone(),
         });
         // Boxed: the state of a handshake is large, and lies in the future of every request.
-        match Box::pin(connector.connect(name, tcp)).await {
+        match Box::pin(connector.connect(name, stream)).await {
             Ok(stream) => {
                 let kind = stream.get_ref().1.handshake_kind();
                 metrics.handshake(kind == Some(HandshakeKind::Resumed));
@@ -253,7 +253,7 @@ impl ClientTls {
 }
 
 /// Whether the server has chosen HTTP/2.
-pub(super) fn is_http2(stream: &TlsStream<TcpStream>) -> bool {
+pub(super) fn is_http2(stream: &TlsStream<ByteStream>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(H2)
 }
 
@@ -264,6 +264,8 @@ fn server_name(
     let name = match (&spec.server_name, address) {
         (None, ServerAddress::Ip(address)) => return Ok(ServerName::from(address.ip())),
         (None, ServerAddress::Name(name, _)) | (Some(name), _) => name.to_string(),
+        // Refused below: a path is no name.
+        (None, ServerAddress::Unix(_)) => address.to_string(),
     };
     ServerName::try_from(name.clone()).map_err(|source| ClientTlsError::Name { name, source })
 }
@@ -453,6 +455,11 @@ mod tests {
         assert_eq!(name(&spec, &address), "127.0.0.1");
         spec.server_name = Some("b.example".into());
         assert_eq!(name(&spec, &address), "b.example");
+        let unix = server(ServerAddress::Unix("/run/app.sock".into()));
+        assert_eq!(name(&spec, &unix), "b.example");
+        spec.server_name = None;
+        let error = ClientTls::load(&spec, UpstreamProtocol::Http1, &unix).unwrap_err();
+        assert!(matches!(error, ClientTlsError::Name { .. }), "{error:?}");
         spec.server_name = Some("-.example".into());
         let error = ClientTls::load(&spec, UpstreamProtocol::Http1, &address).unwrap_err();
         assert!(matches!(error, ClientTlsError::Name { .. }), "{error:?}");

@@ -11,10 +11,10 @@ pub enum ExchangeError {
     /// The server's name does not resolve.
     #[error("cannot resolve the upstream server's name")]
     Resolve(#[source] io::Error),
-    /// TCP connect was refused or the server is unreachable.
+    /// The connection was refused, or the server is unreachable: no such socket, say.
     #[error("cannot connect to the upstream server")]
     Connect(#[source] io::Error),
-    /// TCP connect and TLS handshake took longer than `timeouts.connect`.
+    /// Connect and TLS handshake took longer than `timeouts.connect`.
     #[error("connecting to the upstream server took too long")]
     ConnectTimeout,
     /// The TLS handshake failed.
@@ -39,6 +39,9 @@ pub enum ExchangeError {
     /// The server does not agree to HTTP/2 by ALPN.
     #[error("the upstream server does not speak http/2")]
     NoHttp2,
+    /// The server takes no extended CONNECT: its SETTINGS do not say so (RFC 8441 section 3).
+    #[error("the upstream server takes no extended connect")]
+    NoExtendedConnect,
     /// No head of a response within `timeouts.first_byte`.
     #[error("the upstream server did not answer in time")]
     FirstByteTimeout,
@@ -67,7 +70,7 @@ impl ExchangeError {
             Self::Closed(_) => UpstreamFailure::Closed,
             Self::FirstByteTimeout => UpstreamFailure::FirstByteTimeout,
             Self::BadResponse(_) | Self::BadFraming(_) => UpstreamFailure::BadResponse,
-            Self::RequestBody(_) | Self::Untranslatable => return None,
+            Self::RequestBody(_) | Self::Untranslatable | Self::NoExtendedConnect => return None,
         })
     }
 }

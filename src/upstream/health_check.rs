@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::client_tls::Offer;
 use super::cluster::Cluster;
 use super::error::ExchangeError;
-use super::server::Server;
+use super::server::{LOCAL_HOST, Server};
 use crate::config::{HealthCheck, ServerAddress};
 use crate::telemetry::CheckResult;
 
@@ -101,13 +101,12 @@ fn request(
     let spec = cluster.servers().spec();
     let address = &spec.servers[server.spec].address;
     let named = spec.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
-    let port = match address {
-        ServerAddress::Ip(address) => address.port(),
-        ServerAddress::Name(_, port) => *port,
-    };
-    let host = match named {
-        Some(name) => format!("{name}:{port}"),
-        None => address.to_string(),
+    let host = match (named, address) {
+        (Some(name), ServerAddress::Unix(_)) => name.to_string(),
+        (None, ServerAddress::Unix(_)) => LOCAL_HOST.to_owned(),
+        (Some(name), ServerAddress::Ip(address)) => format!("{name}:{}", address.port()),
+        (Some(name), ServerAddress::Name(_, port)) => format!("{name}:{port}"),
+        (None, ServerAddress::Ip(_) | ServerAddress::Name(..)) => address.to_string(),
     };
     let path: PathAndQuery = health.path.parse().ok()?;
     let mut request = Request::get(Uri::from(path.clone()))

@@ -7,18 +7,22 @@
 //! by streams.
 
 mod balance;
+mod byte_stream;
 mod carrier;
 mod client_key;
 mod client_tls;
 mod cluster;
 mod connect;
+mod endpoint;
 mod error;
 mod exchange;
 mod framing;
 mod health_check;
 mod idle_timer;
 mod keeper;
+mod line;
 mod link;
+mod opening;
 #[cfg(test)]
 pub(crate) mod origin;
 mod pool;
@@ -32,6 +36,7 @@ mod socket;
 mod standing;
 mod status;
 mod stream_exchange;
+mod stream_tunnel;
 mod streams;
 #[cfg(test)]
 mod tests;

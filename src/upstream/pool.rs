@@ -2,15 +2,14 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
+use super::line::Line;
 use super::link::Link;
 use crate::config;
 
@@ -19,20 +18,16 @@ use crate::config;
 /// An exchange holds a place from before it looks for a connection until that connection is kept
 /// or closed. Connections are made only while none is idle, so there are never more than
 /// `max_connections`. Whoever finds no place waits in line for `wait`, first come first served;
-/// the line holds `max_waiting`.
-/// The last connection kept is the first taken, so what load no longer needs grows old and is
+/// the line holds `max_waiting`. The last connection kept is the first taken, so what load no longer needs grows old and is
 /// closed.
 #[derive(Debug)]
 pub(super) struct Pool {
     spec: config::Pool,
     places: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    /// Who waits for a place, or for who makes a connection of HTTP/2.
+    pub(super) line: Line,
     idle: Mutex<IdleLinks>,
 }
-
-/// A place in the line for a place.
-#[derive(Debug)]
-pub(super) struct Waiting<'p>(&'p AtomicUsize);
 
 /// The right to one connection.
 #[derive(Debug)]
@@ -62,7 +57,7 @@ impl Pool {
             places: Arc::new(Semaphore::new(
                 spec.max_connections.clamp(1, Semaphore::MAX_PERMITS),
             )),
-            waiting: AtomicUsize::new(0),
+            line: Line::new(spec.max_waiting),
             idle: Mutex::default(),
         })
     }
@@ -72,24 +67,13 @@ impl Pool {
         self.places.clone().try_acquire_owned().ok().map(Place)
     }
 
-    /// A place in the line; `None`: it is full.
-    pub(super) fn queue(&self) -> Option<Waiting<'_>> {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting(&self.waiting);
-        (before < self.spec.max_waiting).then_some(waiting)
-    }
-
-    /// A place, within `wait`; else, or where the line is full, `None`.
-    pub(super) async fn place(&self) -> Option<Place> {
-        let _waiting = self.queue()?;
-        let place = self.places.clone().acquire_owned();
-        // The semaphore is never closed, so an error is only ever the timeout.
-        timeout(self.spec.wait, place).await.ok()?.ok().map(Place)
-    }
-
-    /// How long to wait for a place.
-    pub(super) const fn wait(&self) -> Duration {
-        self.spec.wait
+    /// A place, as soon as one is free: first come, first served.
+    pub(super) async fn place(&self) -> Place {
+        match self.places.clone().acquire_owned().await {
+            Ok(place) => Place(place),
+            // The semaphore is never closed.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// The connection that was kept last and still lives.
@@ -189,12 +173,6 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, IdleLinks> {
         // Nothing panics while it is held; if something did, the list is still whole.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

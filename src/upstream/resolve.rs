@@ -59,12 +59,19 @@ impl Servers {
         failure.map_or(Ok(()), |error| Err(ExchangeError::Resolve(error)))
     }
 
-    /// Asks for the first addresses, unless there are some.
+    /// Asks for the first addresses, unless there are some; whoever else asks is waited for in a
+    /// line as long as each server's.
     ///
     /// # Errors
-    /// There are none.
+    /// There are none, or [`ExchangeError::PoolFull`]: the line is full.
     pub(super) async fn resolve_first(self: &Arc<Self>) -> Result<(), ExchangeError> {
-        let _asking = self.asking.lock().await;
+        let _asking = match self.asking.try_lock() {
+            Ok(asking) => asking,
+            Err(_) => {
+                let _waiting = self.line.join().ok_or(ExchangeError::PoolFull)?;
+                self.asking.lock().await
+            }
+        };
         if !self.roster().is_empty() {
             return Ok(());
         }

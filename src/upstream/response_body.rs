@@ -66,16 +66,24 @@ impl ResponseBody {
         body
     }
 
-    /// The connection, where the response has switched protocols (101). There is no body then.
+    /// The connection, where the response has switched protocols (101), or the stream that is a
+    /// tunnel (200 to an extended CONNECT). There is no body then.
     pub fn take_tunnel(&mut self) -> Option<Box<UpstreamSocket>> {
-        let mut tunnel = self.carrier.as_mut()?.take_tunnel()?;
+        if !self.carrier.as_mut()?.is_switched() {
+            return None;
+        }
+        let mut tunnel = match self.carrier.take()?.into_tunnel() {
+            Ok(tunnel) => tunnel,
+            Err(carrier) => {
+                self.carrier = Some(carrier);
+                return None;
+            }
+        };
         let turn = self.turn.take();
         if let Some(turn) = &turn {
             turn.succeeded();
         }
         tunnel.hold(turn);
-        // With it goes the place in the pool.
-        self.carrier = None;
         Some(tunnel)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::Request;
+use hyper::ext::Protocol;
 
 use super::request_body::RequestBody;
 use super::servers::Roster;
@@ -102,5 +103,8 @@ fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
+    if let Some(protocol) = request.extensions().get::<Protocol>() {
+        copy.extensions_mut().insert(protocol.clone());
+    }
     copy
 }

@@ -1,10 +1,10 @@
 //! One server of a cluster, and the right to ask it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::endpoint::Endpoint;
 use super::error::ExchangeError;
 use super::pool::Pool;
 use super::servers::Servers;
@@ -13,13 +13,16 @@ use super::streams::StreamPool;
 use crate::config::Upstream;
 use crate::telemetry::{UpstreamFailure, UpstreamMetrics};
 
-/// One server at one address, with its connections.
+/// The host of servers at unix sockets, which have none of their own: what others say to them, too.
+pub(super) const LOCAL_HOST: &str = "localhost";
+
+/// One server at one place, with its connections.
 #[derive(Debug)]
 pub(super) struct Server {
     /// Its place in the configuration's list: a name has one there for all its addresses.
     pub(super) spec: usize,
-    pub(super) address: SocketAddr,
-    /// The address, as the access log has it.
+    pub(super) endpoint: Endpoint,
+    /// The same, as the access log has it.
     pub(super) label: Arc<str>,
     pub(super) pool: Arc<Pool>,
     pub(super) streams: Arc<StreamPool>,
@@ -40,19 +43,27 @@ pub(super) struct Turn {
 }
 
 impl Server {
-    /// The server at `address`, which is one of those that the server at `spec` in the
+    /// The server at `endpoint`, which is one of those that the server at `spec` in the
     /// configuration has.
-    pub(super) fn new(upstream: &Upstream, spec: usize, address: SocketAddr) -> Self {
+    pub(super) fn new(upstream: &Upstream, spec: usize, endpoint: Endpoint) -> Self {
         Self {
             spec,
-            address,
-            label: address.to_string().into(),
+            label: endpoint.to_string().into(),
+            endpoint,
             pool: Pool::new(&upstream.pool),
             streams: StreamPool::new(upstream.pool.idle_timeout),
             prefers_http1: AtomicBool::new(false),
             standing: Standing::default(),
             in_flight: AtomicUsize::new(0),
             latency: AtomicU64::new(0),
+        }
+    }
+
+    /// What stands for a host that the client did not name.
+    pub(super) fn host(&self) -> &str {
+        match self.endpoint {
+            Endpoint::Tcp(_) => &self.label,
+            Endpoint::Unix(_) => LOCAL_HOST,
         }
     }
 

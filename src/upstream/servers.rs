@@ -12,6 +12,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Balance, Choosable, Seat};
 use super::client_key::{ClientKey, ServerKey};
+use super::endpoint::Endpoint;
+use super::line::Line;
 use super::server::{Server, Turn};
 use super::standing::Turnabout;
 use crate::config::{ServerAddress, Upstream};
@@ -26,10 +28,12 @@ const MOST_ASKED: usize = 8;
 pub(super) struct Servers {
     spec: Upstream,
     roster: ArcSwap<Roster>,
-    /// The addresses of each server in the configuration; none where a name is not resolved yet.
-    answers: Mutex<Vec<Vec<SocketAddr>>>,
+    /// Where each server in the configuration is; none where a name is not resolved yet.
+    answers: Mutex<Vec<Vec<Endpoint>>>,
     /// One question to the resolver at a time.
     pub(super) asking: tokio::sync::Mutex<()>,
+    /// Requests that wait for the first answer.
+    pub(super) line: Line,
     /// One decision about a server at a time: two at once could eject the last two.
     judging: Mutex<()>,
     /// A server was ejected, or the cluster is gone.
@@ -66,8 +70,9 @@ impl Servers {
         let answers: Vec<_> = spec
             .servers
             .iter()
-            .map(|server| match server.address {
-                ServerAddress::Ip(address) => vec![address],
+            .map(|server| match &server.address {
+                ServerAddress::Ip(address) => vec![Endpoint::Tcp(*address)],
+                ServerAddress::Unix(path) => vec![Endpoint::Unix(path.clone())],
                 ServerAddress::Name(..) => Vec::new(),
             })
             .collect();
@@ -76,6 +81,7 @@ impl Servers {
             answers: Mutex::new(answers),
             spec: spec.clone(),
             asking: tokio::sync::Mutex::new(()),
+            line: Line::new(spec.pool.max_waiting),
             judging: Mutex::new(()),
             changed: Notify::new(),
             retired: AtomicBool::new(false),
@@ -145,6 +151,7 @@ impl Servers {
     /// The servers at `spec` in the configuration have these addresses now: those that there were
     /// before stay as they are, those that are gone are drained.
     pub(super) fn renew(&self, spec: usize, addresses: Vec<SocketAddr>) {
+        let addresses: Vec<_> = addresses.into_iter().map(Endpoint::Tcp).collect();
         let mut answers = lock(&self.answers);
         if answers[spec] == addresses {
             return;
@@ -250,15 +257,16 @@ impl Servers {
 }
 
 impl Roster {
-    /// The servers at the addresses of `answers`; those of `old` that are among them stay.
-    fn new(spec: &Upstream, answers: &[Vec<SocketAddr>], old: &[Arc<Server>]) -> Self {
+    /// The servers that are where `answers` says; those of `old` that are among them stay.
+    fn new(spec: &Upstream, answers: &[Vec<Endpoint>], old: &[Arc<Server>]) -> Self {
         let mut servers = Vec::new();
         let mut seats = Vec::new();
-        for (index, (given, addresses)) in spec.servers.iter().zip(answers).enumerate() {
-            for address in addresses {
-                let same = |own: &&Arc<Server>| own.spec == index && own.address == *address;
+        for (index, (given, endpoints)) in spec.servers.iter().zip(answers).enumerate() {
+            for endpoint in endpoints {
+                let same = |own: &&Arc<Server>| own.spec == index && own.endpoint == *endpoint;
                 let server = old.iter().find(same).cloned();
-                let server = server.unwrap_or_else(|| Arc::new(Server::new(spec, index, *address)));
+                let server =
+                    server.unwrap_or_else(|| Arc::new(Server::new(spec, index, endpoint.clone())));
                 seats.push(Seat {
                     weight: given.weight,
                     key: ServerKey::of(&server.label),

@@ -13,11 +13,13 @@ use tokio::sync::Notify;
 
 use super::pool::Place;
 use super::server::Turn;
+use super::stream_tunnel::StreamTunnel;
 use super::transport::Transport;
 use crate::telemetry::UpstreamMetrics;
 
 /// A connection to an upstream server: below HTTP/2, or what is left after a switch to another
-/// protocol (RFC 9110 section 7.8). Dropping it closes it.
+/// protocol (RFC 9110 section 7.8); or a stream that has become a tunnel (RFC 8441). Dropping it
+/// closes it.
 #[derive(Debug)]
 pub struct UpstreamSocket {
     transport: Transport,
@@ -32,7 +34,8 @@ pub struct UpstreamSocket {
     watcher: Option<Weak<Notify>>,
     /// Ends it from outside.
     cutter: Option<Arc<Cutter>>,
-    metrics: Arc<UpstreamMetrics>,
+    /// Where it is counted; `None`: the connection that it is a stream of is.
+    metrics: Option<Arc<UpstreamMetrics>>,
 }
 
 /// Ends a connection that others drive.
@@ -64,16 +67,13 @@ impl UpstreamSocket {
         early: Bytes,
         metrics: Arc<UpstreamMetrics>,
     ) -> Self {
-        metrics.connection_opened();
-        Self {
-            transport,
-            early,
-            place: None,
-            turn: None,
-            watcher: None,
-            cutter: None,
-            metrics,
-        }
+        Self::new(transport, early, None, Some(metrics))
+    }
+
+    /// A tunnel over one stream of a connection that is counted elsewhere.
+    pub(super) fn stream(tunnel: StreamTunnel) -> Self {
+        let transport = Transport::Stream(Box::new(tunnel));
+        Self::new(transport, Bytes::new(), None, None)
     }
 
     /// A connection that holds `place` while it is open.
@@ -82,11 +82,22 @@ impl UpstreamSocket {
         place: Place,
         metrics: Arc<UpstreamMetrics>,
     ) -> Self {
-        metrics.connection_opened();
+        Self::new(transport, Bytes::new(), Some(place), Some(metrics))
+    }
+
+    fn new(
+        transport: Transport,
+        early: Bytes,
+        place: Option<Place>,
+        metrics: Option<Arc<UpstreamMetrics>>,
+    ) -> Self {
+        if let Some(metrics) = &metrics {
+            metrics.connection_opened();
+        }
         Self {
             transport,
-            early: Bytes::new(),
-            place: Some(place),
+            early,
+            place,
             turn: None,
             watcher: None,
             cutter: None,
@@ -112,7 +123,9 @@ impl UpstreamSocket {
 
 impl Drop for UpstreamSocket {
     fn drop(&mut self) {
-        self.metrics.connection_closed();
+        if let Some(metrics) = &self.metrics {
+            metrics.connection_closed();
+        }
     }
 }
 

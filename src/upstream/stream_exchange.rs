@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::error::ExchangeError;
 use super::exchange::SendFailure;
@@ -38,6 +38,10 @@ impl StreamLease {
         first_byte: Duration,
     ) -> Result<(Response<Incoming>, Self), SendFailure> {
         let method = request.method().clone();
+        let connects = method == Method::CONNECT;
+        if connects && !self.connects() {
+            return Err(SendFailure::Final(ExchangeError::NoExtendedConnect));
+        }
         let upload = request.body().upload();
         if let Some(upload) = &upload {
             upload.wanted();
@@ -68,7 +72,16 @@ impl StreamLease {
             .await
         };
         match answer {
-            Some(Ok(response)) => {
+            Some(Ok(mut response)) => {
+                if connects && response.status() == StatusCode::OK {
+                    // It is there with the head.
+                    let tunnel = timeout(first_byte, hyper::upgrade::on(&mut response));
+                    let tunnel = tunnel.await.map_err(|_| ExchangeError::FirstByteTimeout);
+                    match tunnel.and_then(|it| it.map_err(|it| ended(Some(it)))) {
+                        Ok(tunnel) => self.becomes(tunnel),
+                        Err(error) => return Err(SendFailure::Final(error)),
+                    }
+                }
                 let (mut head, body) = response.into_parts();
                 framing::check(&method, None, head.status, &mut head.headers)
                     .map_err(|error| SendFailure::Final(ExchangeError::BadFraming(error)))?;

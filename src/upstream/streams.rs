@@ -8,21 +8,24 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::exchange::Origin;
 use super::request_body::{RequestBody, Upload};
 use super::socket::{Cutter, UpstreamSocket};
+use super::stream_tunnel::StreamTunnel;
 
 /// Streams that a connection carries at most, where the server lets it: as many as common servers
 /// let.
@@ -39,13 +42,14 @@ const HEADER_LIST: u32 = 64 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 /// A server that sends nothing while streams are open is asked for a sign of life. Servers of gRPC
 /// take pings that come more often than every 5 min for abuse.
-const PING_INTERVAL: Duration = Duration::from_secs(5 * 60 + 10);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(5 * 60 + 10);
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the rest of a request may take to go, once nobody waits for its response: hyper looks at it
 /// when the server takes more, and not before.
 const STUCK: Duration = Duration::from_secs(1);
-/// How long the other streams of a connection with such a rest may go on.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the other streams of a connection with such a rest may go on; and how long the server
+/// may take with the rest of a tunnel that nobody wants any more.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The HTTP/2 connections of one server.
 #[derive(Debug)]
@@ -70,6 +74,10 @@ struct State {
     /// Streams that the server lets us open.
     most: AtomicUsize,
     open: AtomicUsize,
+    /// How many of the open ones are tunnels that cannot be ended.
+    stuck: AtomicUsize,
+    /// It takes extended CONNECT (RFC 8441 section 3).
+    connects: AtomicBool,
     /// When the last stream ended, in nanoseconds from `base`.
     idle_since: AtomicU64,
     cutter: Arc<Cutter>,
@@ -83,6 +91,8 @@ pub(super) struct StreamLease {
     pool: Arc<StreamPool>,
     origin: Origin,
     upload: Option<Arc<Upload>>,
+    /// What the stream has become.
+    tunnel: Option<Upgraded>,
 }
 
 impl StreamPool {
@@ -145,6 +155,8 @@ impl StreamPool {
                 base: Instant::now(),
                 most: AtomicUsize::new(connection.current_max_send_streams()),
                 open: AtomicUsize::new(0),
+                stuck: AtomicUsize::new(0),
+                connects: AtomicBool::new(connection.is_extended_connect_protocol_enabled()),
                 idle_since: AtomicU64::new(0),
                 cutter,
             }),
@@ -184,6 +196,7 @@ impl StreamPool {
             pool: self.clone(),
             origin,
             upload: None,
+            tunnel: None,
         }
     }
 
@@ -241,6 +254,54 @@ impl StreamLease {
         self.upload = upload;
     }
 
+    /// Whether the server takes an extended CONNECT.
+    pub(super) fn connects(&self) -> bool {
+        self.state.connects.load(Ordering::Relaxed)
+    }
+
+    /// The stream is `tunnel` from now on.
+    pub(super) fn becomes(&mut self, tunnel: Upgraded) {
+        self.tunnel = Some(tunnel);
+    }
+
+    /// Whether there is a tunnel to take.
+    pub(super) const fn is_switched(&self) -> bool {
+        self.tunnel.is_some()
+    }
+
+    /// The tunnel that the stream has become, which holds the stream until its end.
+    ///
+    /// # Errors
+    /// It has become none, and stays as it is.
+    pub(super) fn into_tunnel(mut self) -> Result<Box<UpstreamSocket>, Self> {
+        match self.tunnel.take() {
+            Some(tunnel) => {
+                let tunnel = StreamTunnel::new(tunnel, self);
+                Ok(Box::new(UpstreamSocket::stream(tunnel)))
+            }
+            None => Err(self),
+        }
+    }
+
+    /// Ends `tunnel`, which is the stream's and of which nobody wants anything any more, once the
+    /// server has taken the rest of it; hyper cannot reset it (1.12). Where that takes too long the
+    /// connection takes no more streams, and ends when all that it has are so stuck.
+    pub(super) async fn bury(self, mut tunnel: TokioIo<Upgraded>) {
+        let mut end = pin!(tunnel.shutdown());
+        if timeout(PATIENCE, end.as_mut()).await.is_ok() {
+            return;
+        }
+        self.forsake();
+        let _stuck = Stuck::new(&self.state);
+        while timeout(STUCK, end.as_mut()).await.is_err() {
+            if self.state.stuck.load(Ordering::Relaxed) == self.state.open.load(Ordering::Relaxed) {
+                tracing::debug!("upstream connection is cut: the server takes no more of tunnels");
+                self.state.cutter.cut();
+                return;
+            }
+        }
+    }
+
     /// The connection is not to be trusted with more requests: it ends with the streams that are
     /// open.
     pub(super) fn forsake(&self) {
@@ -262,6 +323,22 @@ impl Drop for StreamLease {
             .store(self.state.now(), Ordering::Relaxed);
         self.state.open.fetch_sub(1, Ordering::Relaxed);
         self.pool.freed.notify_one();
+    }
+}
+
+/// A stream that cannot be ended, while this lives.
+struct Stuck<'s>(&'s State);
+
+impl<'s> Stuck<'s> {
+    fn new(state: &'s State) -> Self {
+        state.stuck.fetch_add(1, Ordering::Relaxed);
+        Self(state)
+    }
+}
+
+impl Drop for Stuck<'_> {
+    fn drop(&mut self) {
+        self.0.stuck.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -297,6 +374,8 @@ async fn drive(
         let polled = Pin::new(&mut connection).poll(cx);
         let most = connection.current_max_send_streams();
         state.most.store(most, Ordering::Relaxed);
+        let connects = connection.is_extended_connect_protocol_enabled();
+        state.connects.store(connects, Ordering::Relaxed);
         if let Poll::Ready(ended) = polled {
             if let Err(error) = ended {
                 tracing::debug!(%error, "upstream connection ended");

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Client, Daemon, Life, Mortal, Origin, Settings, read_response, wait_until};
+use crate::support::{
+    Client, Daemon, Demand, H2Origin, Life, Mortal, Origin, Settings, TlsOrigin, certs,
+    read_response, wait_until,
+};
 
 const SOON: Duration = Duration::from_secs(10);
 const UPSTREAM: (&str, &str) = ("upstream", "origin");
@@ -67,6 +70,139 @@ timeouts = {{ connect = "1s", first_byte = "1s", idle = "1s" }}
         pair["servers"][1]["configured"],
         mortal.address().to_string()
     );
+}
+
+/// How often checks of the upstream `name` had this result.
+fn checks(daemon: &Daemon, name: &str, result: &str) -> f64 {
+    let labels = [("upstream", name), ("result", result)];
+    daemon.metric("upstream_health_checks_total", &labels)
+}
+
+/// An upstream that is checked often and never asked otherwise.
+fn checked(name: &str, address: std::net::SocketAddr, more: &str) -> String {
+    format!(
+        r#"
+[[routes]]
+host = "{name}.test"
+upstream = "{name}"
+
+[upstreams.{name}]
+servers = [{{ address = "{address}" }}]
+health = {{ path = "/up?{name}", interval = "20ms", timeout = "500ms", healthy_after = 2, unhealthy_after = 2 }}
+{more}
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_go_over_tls_and_http2_as_requests_do() {
+    let tls = "tls = { ca = \"ca.pem\", server_name = \"example.test\" }\n";
+    let http2 = "protocol = \"http2\"\n";
+    let auto = "protocol = \"auto\"\n";
+    let origins = [
+        ("h2c", H2Origin::plain(100).await, http2.to_owned()),
+        ("h2", H2Origin::tls(&["h2"]).await, format!("{http2}{tls}")),
+        (
+            "auto",
+            H2Origin::tls(&["h2", "http/1.1"]).await,
+            format!("{auto}{tls}"),
+        ),
+        (
+            "old",
+            H2Origin::tls(&["http/1.1"]).await,
+            format!("{auto}{tls}"),
+        ),
+        (
+            "https",
+            H2Origin::tls(&["h2", "http/1.1"]).await,
+            tls.to_owned(),
+        ),
+    ];
+    let mut text = String::new();
+    let mut mortals = Vec::new();
+    for (name, origin, more) in &origins {
+        let mortal = Mortal::start(origin.address()).await;
+        text.push_str(&checked(name, mortal.address(), more));
+        mortals.push(mortal);
+    }
+    let daemon = Daemon::run(&Settings::new(Origin::start().address()).more(&text));
+    let healthy = |count| {
+        for (name, ..) in &origins {
+            daemon.wait_metric("upstream_healthy", &[("upstream", name)], count);
+        }
+    };
+    healthy(1.0);
+    for ((name, origin, _), mortal) in origins.iter().zip(&mortals) {
+        wait_until(SOON, "checks", || checks(&daemon, name, "ok") > 2.0);
+        let port = mortal.address().port();
+        let seen = match *name {
+            "h2c" => format!("HTTP/2.0 http://127.0.0.1:{port}/up?h2c - - -"),
+            "h2" | "auto" => format!("HTTP/2.0 https://example.test:{port}/up?{name} - - -"),
+            _ => format!("HTTP/1.1 /up?{name} example.test:{port} - -"),
+        };
+        assert_eq!(origin.last_seen(), seen);
+    }
+    for (life, result) in [(Life::Hangs, "timeout"), (Life::Gone, "connect")] {
+        for mortal in &mortals {
+            mortal.live(life).await;
+        }
+        healthy(0.0);
+        // The first may have been on its way when it happened.
+        for (name, ..) in &origins {
+            let what = format!("{name} {result}");
+            wait_until(SOON, &what, || checks(&daemon, name, result) >= 2.0);
+        }
+        for mortal in &mortals {
+            mortal.live(Life::Alive).await;
+        }
+        healthy(1.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_believe_no_server_that_requests_would_not() {
+    let https = TlsOrigin::start(&certs().main, &["1.3"], Demand::Nothing).address();
+    let (plain, old) = (Origin::start(), H2Origin::tls(&["http/1.1"]).await);
+    let tls = |more: &str| format!("tls = {{ {more} }}\n");
+    let name = "server_name = \"example.test\"";
+    let trusting = tls(&format!("ca = \"ca.pem\", {name}"));
+    let upstreams = [
+        (
+            "issuer",
+            https,
+            tls(&format!("ca = \"clients-ca.pem\", {name}")),
+            "tls",
+        ),
+        (
+            "name",
+            https,
+            tls("ca = \"ca.pem\", server_name = \"other.test\""),
+            "tls",
+        ),
+        ("not-tls", plain.address(), trusting.clone(), "tls"),
+        (
+            "alpn",
+            old.address(),
+            format!("protocol = \"http2\"\n{trusting}"),
+            "tls",
+        ),
+        (
+            "not-h2",
+            plain.address(),
+            "protocol = \"http2\"\n".to_owned(),
+            "broken",
+        ),
+    ];
+    let text = upstreams
+        .iter()
+        .map(|(name, address, more, _)| checked(name, *address, more));
+    let text = text.collect::<String>();
+    let daemon = Daemon::run(&Settings::new(plain.address()).more(&text));
+    for (name, _, _, result) in upstreams {
+        daemon.wait_metric("upstream_healthy", &[("upstream", name)], 0.0);
+        assert!(checks(&daemon, name, result) > 1.5, "{name}");
+        assert!(checks(&daemon, name, "ok") < 0.1, "{name}");
+    }
 }
 
 #[test]

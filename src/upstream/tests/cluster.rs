@@ -838,7 +838,7 @@ async fn a_name_is_a_server_for_each_address_and_those_that_go_are_drained() {
     let (left, right) = (start("left").await, start("right").await);
     let ip = |origin: &Origin| match origin.address() {
         ServerAddress::Ip(address) => address,
-        ServerAddress::Name(..) => unreachable!("origins have addresses"),
+        other => unreachable!("origins have addresses: {other}"),
     };
     let name = ServerAddress::Name("localhost".into(), 1);
     let cluster = cluster(&spec(&[(name, 1)]));

@@ -2,3 +2,5 @@
 
 mod cluster;
 mod pressure;
+mod silence;
+mod waiting;

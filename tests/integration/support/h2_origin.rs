@@ -15,8 +15,8 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -55,6 +55,7 @@ struct State {
     connections: AtomicUsize,
     held: AtomicUsize,
     cancelled: AtomicUsize,
+    last: Mutex<String>,
 }
 
 impl H2Origin {
@@ -65,16 +66,7 @@ impl H2Origin {
 
     /// TLS with these application protocols.
     pub(crate) async fn tls(alpn: &[&str]) -> Self {
-        let key = PrivateKeyDer::from_pem_slice(certs().main.key.as_bytes()).unwrap();
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certs().main.der.clone()], key)
-            .unwrap();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Self::start(Some(TlsAcceptor::from(Arc::new(config))), 100).await
+        Self::start(Some(tls_acceptor(alpn)), 100).await
     }
 
     async fn start(tls: Option<TlsAcceptor>, most: u32) -> Self {
@@ -86,6 +78,7 @@ impl H2Origin {
             connections: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             cancelled: AtomicUsize::new(0),
+            last: Mutex::default(),
         });
         let shared = state.clone();
         tokio::spawn(async move {
@@ -126,10 +119,29 @@ impl H2Origin {
         self.state.cancelled.load(Ordering::SeqCst)
     }
 
+    /// What it said of the last request at `/head`, or at a path that is not listed.
+    pub(crate) fn last_seen(&self) -> String {
+        self.state.last.lock().unwrap().clone()
+    }
+
     /// Lets all that wait go on.
     pub(crate) fn open_gate(&self) {
         self.state.gate.notify_waiters();
     }
+}
+
+/// TLS with the main certificate and these application protocols.
+pub(crate) fn tls_acceptor(alpn: &[&str]) -> TlsAcceptor {
+    let key = PrivateKeyDer::from_pem_slice(certs().main.key.as_bytes()).unwrap();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certs().main.der.clone()], key)
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 impl State {
@@ -237,14 +249,16 @@ impl State {
                         .map_or("-", |value| value.to_str().unwrap())
                         .to_owned()
                 };
-                text(format!(
+                let seen = format!(
                     "{:?} {} {} {} {}",
                     request.version(),
                     request.uri(),
                     field("host"),
                     field("te"),
                     field("x-forwarded-proto")
-                ))
+                );
+                self.last.lock().unwrap().clone_from(&seen);
+                text(seen)
             }
         }
     }
