@@ -1,5 +1,7 @@
 //! One request on its way to an upstream, and the response on its way back.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::header::{TRAILER, UPGRADE};
 use http::request::Parts;
@@ -17,34 +19,44 @@ use super::request_record::{RequestRecord, listener_index};
 use super::service::Shared;
 use super::trailers;
 use super::upgrade::Upgrade;
-use crate::config::RouteAction;
+use crate::config::{RouteAction, RouteId, UpstreamId};
 use crate::report::Peer;
 use crate::snapshot::Snapshot;
 use crate::upstream::{RequestBody, RequestBodyError, ResponseBody};
 
-/// What becomes of a request.
+/// A request that is checked, routed, and as its upstream is to see it.
+pub(super) struct Forwarding {
+    request: Box<Request<RequestBody>>,
+    upstream: UpstreamId,
+    route: RouteId,
+    client: Option<IpAddr>,
+    version: Version,
+    upgrade: Upgrade,
+}
+
+/// What a request is to have.
 #[expect(
     clippy::large_enum_variant,
-    reason = "nearly all are an upstream's, and a box would be an allocation a request"
+    reason = "nearly all go to an upstream, and a box would be an allocation a request"
 )]
-pub(super) enum Answer {
-    /// The upstream's.
-    Upstream(Response<ResponseBody>),
+pub(super) enum Prepared {
+    /// The answer of an upstream.
+    Upstream(Forwarding),
     /// The one that the configuration gives.
     Own(Response<Bytes>),
 }
 
-/// Checks and routes `request`, and forwards it where the route has an upstream. Bodies are streamed both ways: the request's
-/// while the future or the response's body is polled.
+/// Checks and routes `request`. Not `async`: what it needs on the way has no place in the future of
+/// the request, which would be kept, and moved, at its largest.
 ///
 /// # Errors
 /// Why the request gets an answer of our own.
-pub(super) async fn forward(
+pub(super) fn prepare(
     shared: &Shared,
     snapshot: &Snapshot,
     request: Request<Incoming>,
     record: &mut RequestRecord,
-) -> Result<Answer, ProxyError> {
+) -> Result<Prepared, ProxyError> {
     let config = &snapshot.config;
     let (mut head, incoming) = request.into_parts();
     let trust = Trust::of(shared.connection.peer, &config.forwarding);
@@ -74,7 +86,7 @@ pub(super) async fn forward(
             .and_then(|index| config.listeners[index].redirect.as_ref())
     {
         return own_answer::redirect(redirect, &target, &head.method, &shared.connection)
-            .map(Answer::Own);
+            .map(Prepared::Own);
     }
     let tls = shared.connection.tls.as_ref();
     let policy = tls.map(|tls| &*tls.policy);
@@ -86,19 +98,20 @@ pub(super) async fn forward(
         .find(&target.host, &target.path())
         .ok_or(ProxyError::NoRoute)?;
     record.route = Some(route);
-    let route = &config.routes[route.0];
+    let id = route;
+    let route = &config.routes[id.0];
     let upstream = match &route.action {
         RouteAction::Upstream(upstream) => *upstream,
         RouteAction::Redirect(redirect) => {
             return own_answer::redirect(redirect, &target, &head.method, &shared.connection)
-                .map(Answer::Own);
+                .map(Prepared::Own);
         }
         // To a client that asks for a tunnel any 2xx is one.
         RouteAction::Respond(fixed) if upgrade.is_stream() && fixed.status.is_success() => {
             return Err(ProxyError::Protocol);
         }
         RouteAction::Respond(fixed) => {
-            return Ok(Answer::Own(own_answer::fixed(fixed, &head.method)));
+            return Ok(Prepared::Own(own_answer::fixed(fixed, &head.method)));
         }
     };
     let rules = &route.request;
@@ -159,27 +172,51 @@ pub(super) async fn forward(
         Peer::Tcp(peer) => Some(peer.ip()),
         Peer::Unix => None,
     });
-    let mut response = snapshot
-        .cluster(upstream)
-        .exchange(
-            Request::from_parts(head, body),
-            client,
-            rules.timeouts.as_ref(),
-            &mut record.server,
-        )
-        .await?;
-    let chosen = upgrade
-        .is_asked()
-        .then(|| response.headers_mut().remove(UPGRADE))
-        .flatten();
-    headers::forward_response(response.headers_mut());
-    upgrade.answer(&mut response, chosen)?;
-    if record.upload.as_ref().is_some_and(|it| it.is_refused()) {
-        // Whether the client sends its body after all, only the client knows.
-        headers::close_connection(version, response.headers_mut());
+    Ok(Prepared::Upstream(Forwarding {
+        request: Box::new(Request::from_parts(head, body)),
+        upstream,
+        route: id,
+        client,
+        version,
+        upgrade,
+    }))
+}
+
+impl Forwarding {
+    /// Sends the request, and returns the answer as the client is to see it. Bodies are streamed
+    /// both ways: the request's while the future or the response's body is polled.
+    ///
+    /// # Errors
+    /// Why the request gets an answer of our own.
+    pub(super) async fn exchange(
+        self,
+        snapshot: &Snapshot,
+        record: &mut RequestRecord,
+    ) -> Result<Response<ResponseBody>, ProxyError> {
+        let timeouts = &snapshot.config.routes[self.route.0].request.timeouts;
+        let mut response = snapshot
+            .cluster(self.upstream)
+            .exchange(
+                self.request,
+                self.client,
+                timeouts.as_ref(),
+                &mut record.server,
+            )
+            .await?;
+        let (version, upgrade) = (self.version, self.upgrade);
+        let chosen = upgrade
+            .is_asked()
+            .then(|| response.headers_mut().remove(UPGRADE))
+            .flatten();
+        headers::forward_response(response.headers_mut());
+        upgrade.answer(&mut response, chosen)?;
+        if record.upload.as_ref().is_some_and(|it| it.is_refused()) {
+            // Whether the client sends its body after all, only the client knows.
+            headers::close_connection(version, response.headers_mut());
+        }
+        *response.version_mut() = Version::HTTP_11;
+        Ok(response)
     }
-    *response.version_mut() = Version::HTTP_11;
-    Ok(Answer::Upstream(response))
 }
 
 /// The length of the request line as HTTP/1.1 has it, or would have it (RFC 9112 section 3).

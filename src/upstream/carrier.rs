@@ -34,7 +34,7 @@ impl Carrier {
     /// See [`SendFailure`].
     pub(super) async fn send(
         self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         server: &str,
         scheme: Scheme,
         first_byte: Duration,
@@ -45,8 +45,9 @@ impl Carrier {
                 Ok((response, Self::Http1(lease)))
             }
             Self::Http2(stream) => {
-                let sent = stream.send(request, server, scheme, first_byte);
-                let (response, stream) = sent.await?;
+                let sent = stream.send(*request, server, scheme, first_byte);
+                // Boxed, as all that most requests do not need.
+                let (response, stream) = Box::pin(sent).await?;
                 Ok((response, Self::Http2(stream)))
             }
         }

@@ -83,7 +83,7 @@ impl Cluster {
     /// Sends `request` of `client` to a server of the cluster and returns the head of its response
     /// with the body still to come.
     ///
-    /// The request must be as the server is to see it: HTTP/1.1, target in origin form, one
+    /// The request is boxed, because it is handed on often and large. It must be as the server is to see it: HTTP/1.1, target in origin form, one
     /// `Host`. `timeouts` are those to use in place of the upstream's. `asked` is set to the
     /// server's address as soon as one is chosen, and stands also when this future is dropped.
     /// Where the server speaks HTTP/2 it is translated; one that asks for an upgrade goes over
@@ -99,7 +99,7 @@ impl Cluster {
     /// Why there is no response. Each failure is counted in the upstream's metrics.
     pub async fn exchange(
         &self,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         client: Option<IpAddr>,
         timeouts: Option<&UpstreamTimeouts>,
         asked: &mut Option<Arc<str>>,
@@ -151,12 +151,12 @@ impl Cluster {
             (request, reason) = match (failure, spare) {
                 (SendFailure::Unsent(unsent, _), _) if retry.is_left() && kept => {
                     choice.again(server);
-                    (*unsent, RetryReason::Closed)
+                    (unsent, RetryReason::Closed)
                 }
                 (SendFailure::Unsent(unsent, error), _) if retry.is_left() => {
                     turn.failed(error);
                     choice.elsewhere(server);
-                    (*unsent, RetryReason::Closed)
+                    (unsent, RetryReason::Closed)
                 }
                 (SendFailure::Unanswered(_), Some(spare)) if kept && retry.may_repeat() => {
                     choice.again(server);
@@ -193,7 +193,7 @@ impl Cluster {
         // All have names, and this is one of the first requests.
         let named = self.servers.spec().servers.first();
         *asked = named.map(|server| server.address.to_string().into());
-        let resolved = timeout(connect, self.servers.resolve_first()).await;
+        let resolved = timeout(connect, Box::pin(self.servers.resolve_first())).await;
         match resolved.unwrap_or(Err(ExchangeError::ConnectTimeout)) {
             Ok(()) => Ok(self.servers.roster()),
             Err(error) => Err(self.failed(error)),

@@ -96,7 +96,7 @@ impl Lease {
     /// See [`SendFailure`]. The connection is closed.
     pub(super) async fn send(
         mut self,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         first_byte: Duration,
     ) -> Result<(Response<Incoming>, Self), SendFailure> {
         let method = request.method().clone();
@@ -112,7 +112,7 @@ impl Lease {
             });
         }
         let answer = {
-            let mut answer = pin!(self.link.send(request));
+            let mut answer = pin!(self.link.send(*request));
             let mut deadline = pin!(sleep_until(Instant::now() + first_byte));
             let mut steps = 0;
             let link = &mut self.link;
@@ -150,7 +150,7 @@ impl Lease {
                 if head.status == StatusCode::SWITCHING_PROTOCOLS {
                     // hyper ends with the head.
                     let ended = poll_fn(|cx| self.link.poll(cx));
-                    timeout(first_byte, ended)
+                    Box::pin(timeout(first_byte, ended))
                         .await
                         .map_err(|_| SendFailure::Final(ExchangeError::FirstByteTimeout))?;
                 }

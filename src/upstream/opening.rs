@@ -104,12 +104,15 @@ impl Cluster {
             }
         }
         match (full.first, failure) {
-            (Some(first), None) => self.wait(first, full.servers, None, opening, asked).await,
+            (Some(first), None) => {
+                let waited = self.wait(first, full.servers, None, opening, asked);
+                Box::pin(waited).await
+            }
             // They were passed over for others, and none of those took the request.
             (Some(first), Some((_, limit))) if Instant::now() < limit => {
                 self.passed_over(Some(limit));
                 let waited = self.wait(first, full.servers, Some(limit), opening, asked);
-                waited.await
+                Box::pin(waited).await
             }
             (_, Some((error, _))) => Err(error),
             (None, None) => Err(self.failed(ExchangeError::PoolFull)),
@@ -297,6 +300,18 @@ impl Cluster {
             }
             Wanted::New => pool.drop_oldest(),
         }
+        // Boxed, as what few requests need: the future of each has room for all of the rest.
+        Box::pin(self.open_new(server, place, opening, limit)).await
+    }
+
+    async fn open_new(
+        &self,
+        server: &Arc<Server>,
+        place: Place,
+        opening: Opening,
+        limit: Option<Instant>,
+    ) -> Result<Carrier, ExchangeError> {
+        let pool = server.pool.clone();
         let started = Instant::now();
         let deadline = started + opening.connect;
         let deadline = limit.map_or(deadline, |limit| limit.min(deadline));

@@ -52,7 +52,10 @@ impl<'r> Retry<'r> {
     }
 
     /// A copy to send again, though the server may have acted on the first.
-    pub(super) fn spare(&self, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    pub(super) fn spare(
+        &self,
+        request: &Request<RequestBody>,
+    ) -> Option<Box<Request<RequestBody>>> {
         match self.repeatable {
             true => self.spare_of_any(request),
             false => None,
@@ -64,7 +67,7 @@ impl<'r> Retry<'r> {
     pub(super) fn spare_of_any(
         &self,
         request: &Request<RequestBody>,
-    ) -> Option<Request<RequestBody>> {
+    ) -> Option<Box<Request<RequestBody>>> {
         (self.left > 0 && request.body().is_empty()).then(|| copy(request))
     }
 
@@ -98,8 +101,8 @@ impl Drop for Taken<'_> {
 }
 
 /// A copy of a request without a body.
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty());
+fn copy(request: &Request<RequestBody>) -> Box<Request<RequestBody>> {
+    let mut copy = Box::new(Request::new(RequestBody::empty()));
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();

@@ -56,13 +56,13 @@ pub(super) fn cluster(spec: &Upstream) -> Cluster {
     Cluster::new(spec, None, Arc::default())
 }
 
-pub(super) fn request(method: Method) -> Request<RequestBody> {
-    Request::builder()
+pub(super) fn request(method: Method) -> Box<Request<RequestBody>> {
+    let request = Request::builder()
         .method(method)
         .uri("/")
         .header("host", "test")
-        .body(RequestBody::empty())
-        .unwrap()
+        .body(RequestBody::empty());
+    Box::new(request.unwrap())
 }
 
 pub(super) async fn get(cluster: &Cluster) -> Result<Response<ResponseBody>, ExchangeError> {

@@ -298,7 +298,9 @@ async fn an_upload_that_is_stuck_lets_go_of_its_connection() {
     let (body, mut client) = endless_upload().await;
     let upload = body.upload().unwrap();
     let request = Request::post("/").header("host", "a").body(body).unwrap();
-    let response = cluster.exchange(request, None, None, &mut None).await;
+    let response = cluster
+        .exchange(Box::new(request), None, None, &mut None)
+        .await;
     // All that the windows hold is taken.
     let mut taken = 0;
     until(|| std::mem::replace(&mut taken, upload.bytes()) == upload.bytes() && taken > 65_535)
