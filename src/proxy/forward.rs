@@ -35,10 +35,6 @@ pub(super) struct Forwarding {
 }
 
 /// What a request is to have.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all go to an upstream, and a box would be an allocation a request"
-)]
 pub(super) enum Prepared {
     /// The answer of an upstream.
     Upstream(Forwarding),
