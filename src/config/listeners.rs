@@ -147,8 +147,13 @@ fn listener(
     })
 }
 
-/// An IP address and port, or the path of a unix socket.
+/// An IP address and port, the path of a unix socket, or the name of inherited sockets.
 fn listen_address(text: &Text<'_>) -> Option<ListenAddress> {
+    if text.text.starts_with("systemd:") {
+        return text
+            .read(|it| addresses::descriptor_name(it).map(|name| name.into()))
+            .map(ListenAddress::Systemd);
+    }
     let Some(path) = text.text.strip_prefix("unix:") else {
         return text.read(addresses::listen_address).map(ListenAddress::Tcp);
     };

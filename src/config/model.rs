@@ -108,6 +108,9 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// `unix:PATH`
     Unix(PathBuf),
+    /// `systemd:NAME`: the sockets that the service manager opened under this name
+    /// (`FileDescriptorName=`, systemd.socket(5)).
+    Systemd(Arc<str>),
 }
 
 impl ListenAddress {
@@ -123,6 +126,7 @@ impl fmt::Display for ListenAddress {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
 }

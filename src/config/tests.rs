@@ -1347,10 +1347,6 @@ fn listeners_on_unix_sockets_are_read() {
                 "x".repeat(79)
             ),
         ),
-        (
-            "systemd:https",
-            "2:11 an address of the form `systemd:…` is not supported yet".to_owned(),
-        ),
     ] {
         assert_eq!(one(&listener(address)), message);
     }
@@ -1362,6 +1358,32 @@ fn listeners_on_unix_sockets_are_read() {
     assert_eq!(
         one(&format!("{twice}[admin]\nsocket = \"/run/a.sock\"")),
         "2:11 the admin socket has this path already"
+    );
+}
+
+#[test]
+fn listeners_on_inherited_sockets_are_read() {
+    let listener = |address: &str| format!("[[listeners]]\naddress = \"{address}\"\ntls = false\n");
+    let redirected = listener("systemd:http") + "redirect = { to = \"https\" }\n";
+    let config = with(&redirected);
+    let own = &config.listeners[1];
+    assert_eq!(own.address, ListenAddress::Systemd("http".into()));
+    assert_eq!(&*own.name, "systemd:http");
+    let target = own.redirect.as_ref().map(|redirect| &redirect.to);
+    assert_eq!(target, Some(&RedirectTarget::Https { port: 443 }));
+    let help = "write \"systemd:https\", say, with FileDescriptorName=https in the socket unit: 1 to \
+                255 ASCII characters without space and colon";
+    assert_eq!(
+        one(&listener("systemd:")),
+        format!("2:11 `systemd:` has no name of a descriptor | {help}")
+    );
+    assert_eq!(
+        one(&(listener("systemd:http") + &listener("systemd:http"))),
+        "5:11 another listener has the address `systemd:http` | the first is in line 2"
+    );
+    assert_eq!(
+        one("[admin]\naddress = \"systemd:admin\""),
+        "2:11 an address of the form `systemd:…` is for [[listeners]] alone"
     );
 }
 

@@ -11,6 +11,7 @@ use super::demo;
 use super::exit::Exit;
 use super::run::run_loaded;
 use crate::config::{self, Loaded, MemoryCertificate};
+use crate::server::InheritedSockets;
 use crate::telemetry::Telemetry;
 
 /// Serves `listen` with a certificate made in memory, forwarding to `to` or to a demo upstream.
@@ -29,21 +30,27 @@ pub(super) fn dev(to: Option<SocketAddr>, listen: SocketAddr, admin: Option<Sock
         }
     };
     let reloaded = loaded.clone();
-    run_loaded(loaded, &move || Ok(reloaded.clone()), |telemetry| {
-        start_demo(upstream, telemetry)?;
-        say("handfast dev: a certificate made in memory, valid for this run. Try:");
-        say("");
-        say(&format!(
-            "curl --insecure --http2 https://{}/hello",
-            shown(listen)
-        ));
-        say("");
-        say(&format!("the page of its handshake: http://{admin}/"));
-        say(&format!(
-            "recent handshakes: curl http://{admin}/api/handshakes"
-        ));
-        Ok(())
-    })
+    let inherited = InheritedSockets::default();
+    run_loaded(
+        loaded,
+        inherited,
+        &move || Ok(reloaded.clone()),
+        |telemetry| {
+            start_demo(upstream, telemetry)?;
+            say("handfast dev: a certificate made in memory, valid for this run. Try:");
+            say("");
+            say(&format!(
+                "curl --insecure --http2 https://{}/hello",
+                shown(listen)
+            ));
+            say("");
+            say(&format!("the page of its handshake: http://{admin}/"));
+            say(&format!(
+                "recent handshakes: curl http://{admin}/api/handshakes"
+            ));
+            Ok(())
+        },
+    )
 }
 
 struct Prepared {

@@ -13,6 +13,7 @@ mod dev;
 mod exit;
 mod explain;
 mod man;
+mod notify;
 mod probe;
 mod reference_page;
 mod reload;

@@ -21,6 +21,7 @@ use super::respond::{Form, respond};
 use super::server_timing;
 use super::tls_fields::TlsFields;
 use super::tunnel::Tunnel;
+use super::upgrade::is_websocket;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Telemetry;
 
@@ -128,7 +129,8 @@ async fn answer(
             Some(upstream) => {
                 record.switched(response.status());
                 let idle = snapshot.config.timeouts.tunnel_idle;
-                let tunnel = Tunnel::new(upstream, record, idle);
+                let websocket = method == Method::CONNECT || is_websocket(response.headers());
+                let tunnel = Tunnel::new(upstream, record, idle, websocket);
                 response.map(|_| ProxyBody::tunnel(tunnel))
             }
             None => {

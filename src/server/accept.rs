@@ -9,6 +9,7 @@ use socket2::SockRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{self, ServerContext};
+use super::heartbeat::{Heartbeat, Pulse};
 use super::listener::ListenerSocket;
 use super::per_ip::{Counted, LimitReached};
 use super::socket::ClientSocket;
@@ -26,6 +27,7 @@ pub struct Acceptor {
     address: ListenAddress,
     name: Arc<str>,
     context: Arc<ServerContext>,
+    pulse: Pulse,
 }
 
 /// The permits for connections over all listeners (`limits.connections`). Past the limit
@@ -93,18 +95,21 @@ impl ConnectionPermits {
 
 impl Acceptor {
     /// A loop for `listener`, which listens on `address` and which the configuration calls `name`.
+    /// `heartbeat` waits for its answers from here on.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         listener: Arc<ListenerSocket>,
         address: ListenAddress,
         name: Arc<str>,
         context: Arc<ServerContext>,
+        heartbeat: &Heartbeat,
     ) -> Self {
         Self {
             listener,
             address,
             name,
             context,
+            pulse: heartbeat.join(),
         }
     }
 
@@ -113,16 +118,26 @@ impl Acceptor {
     /// A loop takes its permit when it has a connection to use it for: taken before, each idle
     /// listener would keep one from the others. So one accepted connection a listener may wait
     /// for a permit; all others wait in the backlog.
-    pub async fn run(self, mut stop: Drain, drain: Drain) {
+    pub async fn run(mut self, stop: Drain, drain: Drain) {
+        self.accept(stop, drain).await;
+        self.pulse.leave();
+    }
+
+    async fn accept(&mut self, mut stop: Drain, drain: Drain) {
         let mut trouble = Trouble::default();
         // A reload may remove the listener while a connection is in our hands: it is served as
         // of before. One that still waits for its permit is closed with its listener.
         let mut state = None;
         loop {
-            let accepted = tokio::select! {
-                biased;
-                () = stop.signaled() => return,
-                accepted = self.listener.accept() => accepted,
+            let accept = async {
+                tokio::select! {
+                    biased;
+                    () = stop.signaled() => None,
+                    accepted = self.listener.accept() => Some(accepted),
+                }
+            };
+            let Some(accepted) = self.pulse.during(accept).await else {
+                return;
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -144,13 +159,17 @@ impl Acceptor {
                             continue;
                         }
                     };
-                    let permit = tokio::select! {
-                        biased;
-                        () = stop.signaled() => return,
-                        permit = self.context.permits.acquire() => permit,
+                    let permit = async {
+                        tokio::select! {
+                            biased;
+                            () = stop.signaled() => None,
+                            // The semaphore is never closed.
+                            permit = self.context.permits.acquire() => permit,
+                        }
                     };
-                    // The semaphore is never closed.
-                    let Some(permit) = permit else { return };
+                    let Some(permit) = self.pulse.during(permit).await else {
+                        return;
+                    };
                     let held = Held { permit, counted };
                     let sender = proxied.then_some(peer);
                     self.serve(stream, peer, sender, held, drain.clone(), &mut state);
@@ -174,9 +193,9 @@ impl Acceptor {
                             "cannot accept: pausing between tries; {}", remedy(fault)
                         );
                     }
-                    tokio::select! {
-                        () = stop.signaled() => return,
-                        () = tokio::time::sleep(pause) => {}
+                    let stopped = tokio::time::timeout(pause, stop.signaled());
+                    if self.pulse.during(stopped).await.is_ok() {
+                        return;
                     }
                 }
             }

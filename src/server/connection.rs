@@ -83,7 +83,7 @@ pub(super) async fn serve(
     let _open = Open::new(listener.metrics.clone());
     let local = match listener_address {
         ListenAddress::Tcp(own) if !own.ip().is_unspecified() => Some(own),
-        ListenAddress::Tcp(_) | ListenAddress::Unix(_) => stream.local_addr(),
+        _ => stream.local_addr(),
     };
     // Held to the end.
     let mut _counted = None;
@@ -152,6 +152,7 @@ pub(super) async fn serve(
             let config = context.snapshot.load().config.clone();
             match alpn {
                 Some(Alpn::H2) => {
+                    let _open = OpenHttp2::new(metrics.clone());
                     Box::pin(serve_h2(stream, flusher, service, metrics, &config, drain)).await
                 }
                 Some(Alpn::Http11) | None => {
@@ -299,5 +300,21 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.connection_closed();
+    }
+}
+
+/// Counts it as one that speaks HTTP/2.
+struct OpenHttp2(Arc<ListenerMetrics>);
+
+impl OpenHttp2 {
+    fn new(metrics: Arc<ListenerMetrics>) -> Self {
+        metrics.http2_opened();
+        Self(metrics)
+    }
+}
+
+impl Drop for OpenHttp2 {
+    fn drop(&mut self) {
+        self.0.http2_closed();
     }
 }

@@ -87,7 +87,7 @@ pub(super) async fn serve_h1<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let activity = Activity::new(Instant::now());
+    let activity = Activity::new(Instant::now(), metrics.clone());
     let (timeouts, limits) = (&config.timeouts, &config.limits);
     // The guard is exact; hyper only has to take what it lets through.
     let head = limits.request_line + limits.request_headers + 2 * (EMPTY_LINES + 2);
@@ -166,7 +166,7 @@ pub(super) async fn serve_h2<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Activity::new(Instant::now());
+    let activity = Activity::new(Instant::now(), metrics.clone());
     let (timeouts, limits) = (&config.timeouts, &config.limits);
     // What comes near the limits is answered with 431; h2 refuses a list that is larger still.
     let list = limits.request_headers + FIELD_OVERHEAD * limits.request_header_count;
@@ -491,7 +491,10 @@ mod tests {
         let io = Outbox::new(ClientSocket::Tcp(ours));
         io.gather();
         let flusher = io.flusher();
-        let activity = Activity::new(Instant::now());
+        let activity = Activity::new(
+            Instant::now(),
+            crate::telemetry::Metrics::default().listener("test"),
+        );
         activity.refuse(Refusal::RequestLine);
         let mut timers = TimerTable::new(activity, &flusher, &defaults::TIMEOUTS, false);
         // More than the kernel holds for a client that does not read.

@@ -11,6 +11,7 @@
     reason = "the helpers of tests fail as tests do"
 )]
 
+mod activation;
 mod admin;
 mod admin_socket;
 mod certificates;
@@ -33,6 +34,7 @@ mod key_log;
 mod limits;
 mod load;
 mod negotiation;
+mod notify;
 mod page;
 mod phases;
 mod probe;
