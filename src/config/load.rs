@@ -25,7 +25,8 @@ pub struct Loaded {
     pub sources: Sources,
 }
 
-/// Reads the configuration at `path` and the files that it includes. Certificates and keys are not opened.
+/// Reads the configuration at `path` and the files that it includes. Certificates and keys are not
+/// opened. `runtime.state_dir` is what STATE_DIRECTORY says where it is left out.
 ///
 /// # Errors
 /// Everything that is wrong, at once: the file cannot be read, is above 4 MiB or not UTF-8; all
@@ -46,7 +47,7 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
         return Err(unreadable("it is larger than 4 MiB".to_owned()));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&text, path),
+        Ok(text) => read(&text, path, &[], service_state_directory().as_deref()),
         Err(error) => {
             let start = error.utf8_error().valid_up_to();
             // Up to there the lossy text has the same offsets.
@@ -81,6 +82,22 @@ pub fn parse_with(
     path: &Path,
     memory: &[MemoryCertificate],
 ) -> Result<Loaded, Diagnostics> {
+    read(text, path, memory, None)
+}
+
+/// What systemd gives a unit with `StateDirectory=`; the first of several (systemd.exec(5)).
+fn service_state_directory() -> Option<PathBuf> {
+    let given = std::env::var_os("STATE_DIRECTORY")?;
+    let first = std::env::split_paths(&given).next()?;
+    first.is_absolute().then_some(first)
+}
+
+fn read(
+    text: &str,
+    path: &Path,
+    memory: &[MemoryCertificate],
+    state_dir: Option<&Path>,
+) -> Result<Loaded, Diagnostics> {
     let (sources, faults) = include::gather(Source {
         path: path.to_owned(),
         text: text.to_owned(),
@@ -89,7 +106,7 @@ pub fn parse_with(
         let reading = Reading::new(&sources);
         reading.adopt(faults);
         let table = include::merged(&sources, &reading);
-        let config = validate::config(&table, &reading, memory);
+        let config = validate::config(&table, &reading, memory, state_dir);
         (config, reading.into_faults())
     };
     let sources = Sources(Arc::new(sources));

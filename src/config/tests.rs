@@ -106,10 +106,16 @@ fn the_full_file_shows_the_defaults() {
     assert_eq!(health.healthy_after, defaults::HEALTHY_AFTER);
     assert_eq!(health.unhealthy_after, defaults::UNHEALTHY_AFTER);
     assert_eq!(minimal.upstreams[0].health, None);
-    let web = Policy {
+    let mut web = Policy {
         name: defaults::POLICY.into(),
         ..full.policies[1].clone()
     };
+    // As under systemd.
+    let ResumptionMode::Tickets(TicketKeys::Rotated(rotation)) = &mut web.resumption.mode else {
+        panic!("{web:?}");
+    };
+    let file = rotation.file.take();
+    assert_eq!(file, Some("/var/lib/handfast/ticket-keys-web".into()));
     assert_eq!(web, minimal.policies[0]);
 }
 
@@ -532,14 +538,14 @@ fn resumption_is_read() {
     assert_eq!(read("").resumption, built_in);
     assert_eq!(
         built_in.mode,
-        ResumptionMode::Tickets(TicketKeys::Rotated(defaults::ROTATE))
+        ResumptionMode::Tickets(TicketKeys::rotated(defaults::ROTATE))
     );
     let tickets = read("lifetime = \"1h\", tickets = 1, rotate = \"10m\"").resumption;
     assert_eq!(tickets.lifetime, Duration::from_secs(3600));
     assert_eq!(tickets.tickets, 1);
     assert_eq!(
         tickets.mode,
-        ResumptionMode::Tickets(TicketKeys::Rotated(Duration::from_secs(600)))
+        ResumptionMode::Tickets(TicketKeys::rotated(Duration::from_secs(600)))
     );
     let shared = read("key_dir = \"keys\"").resumption.mode;
     let ResumptionMode::Tickets(TicketKeys::Directory(directory)) = shared else {

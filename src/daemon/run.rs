@@ -230,6 +230,8 @@ async fn serve(
     };
     let exit = shutdown(drain, &mut listeners, &mut signals, &mut control).await;
     control.end();
+    // Ticket keys that the next process is to know.
+    context.snapshot.load().upkeep(&telemetry.metrics);
     // Answers that are being written.
     admin_drain.drain();
     let _ = tokio::time::timeout(ADMIN_CLOSE, admin_drain.finished()).await;
