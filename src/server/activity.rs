@@ -32,6 +32,8 @@ pub(super) struct Activity {
     tunnel: AtomicBool,
     /// The body of a response failed on its way.
     response_broke: AtomicBool,
+    /// The next answer is the last.
+    last_answer: AtomicBool,
 }
 
 /// A request that is being answered.
@@ -51,6 +53,11 @@ impl InFlight {
     /// Its response was 101.
     pub(super) fn switches(&self) {
         self.activity.tunnel.store(true, Ordering::Release);
+    }
+
+    /// Whether its answer is the last of the connection.
+    pub(super) fn is_last(&self) -> bool {
+        self.activity.last_answer.load(Ordering::Acquire)
     }
 
     /// It is a tunnel by now, which its connection waits for all the same.
@@ -97,6 +104,7 @@ impl Activity {
             refusal: OnceLock::new(),
             tunnel: AtomicBool::new(false),
             response_broke: AtomicBool::new(false),
+            last_answer: AtomicBool::new(false),
         })
     }
 
@@ -147,6 +155,11 @@ impl Activity {
     /// Whether the connection speaks another protocol by now.
     pub(super) fn is_tunnel(&self) -> bool {
         self.tunnel.load(Ordering::Acquire)
+    }
+
+    /// The next answer over HTTP/1 is the last.
+    pub(super) fn next_is_last(&self) {
+        self.last_answer.store(true, Ordering::Release);
     }
 
     /// Whether a request is being answered.

@@ -337,8 +337,13 @@ impl<'a> TimerTable<'a> {
                 Some(end) => return end,
                 None => {
                     draining = true;
-                    ask(connection);
-                    // A client that has asked nothing yet would be waited for: not for long.
+                    if self.streams || self.activity.is_busy() {
+                        ask(connection);
+                    } else {
+                        // hyper would close it at once, under a request that is on its way.
+                        self.activity.next_is_last();
+                    }
+                    // A client that asks nothing would be waited for: not for long.
                     self.goodbye = Some(("shutdown", Instant::now() + GOODBYE));
                 }
             }

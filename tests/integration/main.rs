@@ -42,6 +42,7 @@ mod proxy_protocol;
 mod reload;
 mod resumption;
 mod routes;
+mod seamless;
 mod series;
 mod server_name;
 mod shutdown;

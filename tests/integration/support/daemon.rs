@@ -51,6 +51,16 @@ impl Daemon {
         Self::activated(dir, turn, activation, before)
     }
 
+    /// [`Daemon::activate`] while no other test runs.
+    pub(crate) fn activate_alone(
+        settings: &Settings,
+        activation: &Activation,
+        before: &str,
+    ) -> Self {
+        let dir = Self::prepare(settings);
+        Self::activated(dir, Some(Turn::alone()), activation, before)
+    }
+
     /// The same once more, with the directory of this one, which has ended and which it must not
     /// outlive.
     pub(crate) fn activate_again(&self, activation: &Activation, before: &str) -> Self {
