@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::diagnostic::Diagnostic;
 use super::upstream::ServerAddress;
 use super::value::Value;
-use super::wording::quoted;
+use super::wording::{nearest, quoted};
 use crate::host;
 
 /// What a unix socket's address holds beside its final zero (unix(7)).
@@ -151,6 +151,7 @@ pub(super) fn origin(text: &str) -> Result<String, Diagnostic> {
         );
         let refused = Diagnostic::new(message);
         return Err(match host::normalize(text) {
+            _ if nearest(text, ["https"]).is_some() => refused.help("did you mean `https`?"),
             Ok(host) if host.contains('.') => refused.help(format!("write \"https://{host}\"")),
             _ => refused,
         });

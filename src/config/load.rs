@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::process;
 use super::reading::Reading;
 use super::table::Table;
 use super::validate;
-use super::wording::quoted;
+use super::wording::{nearest, quoted};
 
 /// A configuration and the files it came from, for faults that are found later.
 #[derive(Clone, Debug)]
@@ -137,6 +138,21 @@ pub fn find_admin_socket(path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(process::admin_socket(&mut root.table("admin")))
 }
 
+/// The IPv6 address with its port, `[::]:443`, of which `location` is what stands in the brackets.
+fn bracketed<'t>(reading: &Reading<'t>, location: Location) -> Option<&'t str> {
+    let (start, end) = location.span;
+    let before = Location {
+        span: (start.checked_sub(1)?, end),
+        ..location
+    };
+    let line = reading.text_from(before)?.lines().next()?;
+    let end = line
+        .find(|c: char| c.is_whitespace() || c == ',')
+        .unwrap_or(line.len());
+    let address = &line[..end];
+    address.parse::<SocketAddr>().is_ok().then_some(address)
+}
+
 /// What TOML refuses in the file that begins at `base`.
 pub(super) fn syntax(reading: &Reading<'_>, base: usize, error: &toml::de::Error) -> Diagnostic {
     let message = error.message();
@@ -149,8 +165,17 @@ pub(super) fn syntax(reading: &Reading<'_>, base: usize, error: &toml::de::Error
         return if written.is_empty() {
             Diagnostic::at(location, "the value is missing")
         } else {
+            let written = bracketed(reading, location).unwrap_or(written);
             Diagnostic::at(location, "a string stands in quotes")
                 .help(format!("write \"{}\"", written.escape_default()))
+        };
+    }
+    if message.starts_with("invalid ") && written.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return match nearest(written, ["true", "false"]) {
+            Some(near) => Diagnostic::at(location, format!("{} is no value", quoted(written)))
+                .help(format!("did you mean `{near}`?")),
+            None => Diagnostic::at(location, "a string stands in quotes")
+                .help(format!("write \"{}\"", written.escape_default())),
         };
     }
     if message == "duplicate key" {

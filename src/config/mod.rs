@@ -31,6 +31,7 @@ mod references;
 mod resumption;
 mod routes;
 mod table;
+mod unclosed;
 mod upstream;
 mod upstream_faults;
 mod upstream_tls;
@@ -41,6 +42,8 @@ mod wording;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod typos;
 
 pub use certificates::MemoryCertificate;
 pub use client_auth::{AllowList, ClientAuth, ClientAuthMode, SanPattern};

@@ -1597,6 +1597,51 @@ proptest! {
 }
 
 #[test]
+fn slips_of_punctuation_are_told_for_what_they_are() {
+    // One fault, not one for each line that follows.
+    let open = BASE.replace("\"k.pem\" }", "\"k.pem\"");
+    assert_eq!(
+        heads(&open),
+        ["3:15 this table has no end | close it with `}`"]
+    );
+    let list = format!("{BASE}[tls.a]\nalpn = [\"h2\"\nmissing_sni = \"reject\"\n[tls.b]\n");
+    let told = heads(&list);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("8:") && told[0].ends_with("in line 7 has no end: close it with `]`"),
+        "{told:?}"
+    );
+    for (value, help) in [
+        (
+            "tls/k.pem",
+            "a string stands in quotes | write \"tls/k.pem\"",
+        ),
+        ("[::]:443", "a string stands in quotes | write \"[::]:443\""),
+        ("ture", "`ture` is no value | did you mean `true`?"),
+    ] {
+        let told = extra(&format!("[admin]\nsocket = {value}"));
+        assert!(told.iter().any(|it| it.ends_with(help)), "{told:?}");
+    }
+    let listener =
+        |more: &str| format!("{BASE}[[listeners]]\naddress = \"127.0.0.1:80\"\n{more}\n");
+    let told = heads(&listener("tls = \"false\""));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].ends_with("found string | write false without quotes"),
+        "{told:?}"
+    );
+    let told = heads(&listener("tls = false\nredirect = { to = \"htttps\" }"));
+    assert!(told[0].ends_with("| did you mean `https`?"), "{told:?}");
+    let told = extra("[tls.a]\ncipher_suites = [\"TSL_CHACHA20_POLY1305_SHA256\"]");
+    assert!(
+        told[0].contains("did you mean `TLS_CHACHA20_POLY1305_SHA256`?"),
+        "{told:?}"
+    );
+    let told = extra("[tls.a]\ncipher_suites = [\"TLS_ECDH_RSA_WITH_AES_128_GCM_SHA256\"]");
+    assert!(told[0].contains("can never be negotiated"), "{told:?}");
+}
+
+#[test]
 fn budgets_are_read() {
     let read = config(&format!(
         "{MINIMAL}\n[limits]\nh2_resets = {{ count = 20 }}\nh2_control_frames = {{ per = \"1m\" }}\n"
