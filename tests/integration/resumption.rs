@@ -411,6 +411,19 @@ fn two_processes_share_a_directory_and_two_without_do_not() {
         session.expect(&stranger, "unknown_key");
         session.expect(&one, "hit");
     }
+    // And whoever runs them can tell why.
+    for (daemon, hits, unknown) in [(&other, 2.0, 0.0), (&stranger, 0.0, 2.0)] {
+        for (result, count) in [("hit", hits), ("unknown_key", unknown)] {
+            let labels = [("listener", "https"), ("result", result)];
+            daemon.wait_metric("tls_resumption_total", &labels, count);
+        }
+        let page = daemon.admin("/").text();
+        let told = page.contains(
+            "of offers were tickets sealed with an unknown key: do the replicas share keys, and \
+             does a key outlive the tickets that it sealed?",
+        );
+        assert_eq!(told, unknown > 0.0, "{page}");
+    }
 }
 
 /// Ends `first`, and starts the daemon once more with its directory.
