@@ -106,9 +106,12 @@ impl Notifier {
 /// Tells the service manager twice in the time of its watchdog (WATCHDOG_USEC) that the daemon is
 /// alive, for as long as every accept loop answers. Returns at once where there is no watchdog.
 pub(super) async fn watchdog(notifier: Notifier, heartbeat: Heartbeat) {
-    let Some(time) = watchdog_time(|name| env::var(name).ok()) else {
-        return;
-    };
+    if let Some(time) = watchdog_time(|name| env::var(name).ok()) {
+        ping(notifier, heartbeat, time).await;
+    }
+}
+
+async fn ping(notifier: Notifier, heartbeat: Heartbeat, time: Duration) {
     let every = time / 2;
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -182,6 +185,26 @@ mod tests {
         ));
         // Nobody reads: nothing waits.
         Notifier::to("/nowhere/at/all".into()).unwrap().alive();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_accept_loop_that_does_not_answer_ends_the_pings() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let pings = || std::iter::from_fn(|| socket.recv(&mut [0; 64]).ok()).count();
+        let (notifier, heartbeat) = (Notifier::to(path.into()).unwrap(), Heartbeat::default());
+        let time = Duration::from_secs(30);
+        let pinging = tokio::spawn(ping(notifier, heartbeat.clone(), time));
+        tokio::time::sleep(5 * time).await;
+        let count = pings();
+        assert!((9..=11).contains(&count), "{count} in five times the time");
+        // Nobody polls it.
+        let _stuck = heartbeat.join();
+        tokio::time::sleep(5 * time).await;
+        assert!(pings() <= 1);
+        pinging.abort();
     }
 
     #[test]
