@@ -21,6 +21,7 @@ mkdir -p "$root/var/lib/dpkg/info" "$root/var/lib/dpkg/updates" "$root/etc"
 dpkg --root="$root" --force-script-chrootless --force-depends --no-triggers --install "$package" >"$root/dpkg.log" 2>&1 \
   || { cat "$root/dpkg.log" >&2; exit 1; }
 for file in usr/bin/handfast etc/handfast/handfast.toml usr/lib/systemd/system/handfast.service \
+  usr/lib/systemd/system/handfast.socket usr/lib/systemd/system/handfast-http.socket \
   usr/share/man/man8/handfast.8.gz usr/share/man/man5/handfast.toml.5.gz \
   usr/share/bash-completion/completions/handfast; do
   [ -e "$root/$file" ] || { echo "the package has no $file" >&2; exit 1; }

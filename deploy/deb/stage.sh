@@ -13,5 +13,7 @@ for shell in bash zsh fish; do
   "$handfast" completions "$shell" > "$stage/handfast.$shell"
 done
 "$handfast" config schema > "$stage/handfast.schema.json"
-install -m 0644 deploy/systemd/handfast.service "$stage/handfast.service"
+for unit in handfast.service handfast.socket handfast-http.socket; do
+  install -m 0644 "deploy/systemd/$unit" "$stage/$unit"
+done
 install -m 0644 deploy/systemd/sysusers.d/handfast.conf "$stage/sysusers.conf"

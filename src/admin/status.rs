@@ -10,9 +10,11 @@ use super::summary::{DrainStage, DrainSummary, seconds};
 use crate::bearer::BearerToken;
 use crate::config::ListenAddress;
 use crate::drain::Drain;
+use crate::telemetry::{Metrics, UnderWay};
 
-/// The names of listeners and where they listen.
-pub type Listening = Vec<(Arc<str>, ListenAddress)>;
+/// The names of listeners and where they listen: on several addresses, where the service manager
+/// opened several sockets of one name.
+pub type Listening = Vec<(Arc<str>, Vec<ListenAddress>)>;
 
 /// What the daemon says of itself: written by the daemon, read at every request.
 #[derive(Debug, Default)]
@@ -84,16 +86,30 @@ impl DaemonStatus {
         self.listeners.load_full()
     }
 
-    pub(super) fn drain(&self) -> Option<DrainSummary> {
+    /// The shutdown that is under way, and what `metrics` say holds on.
+    #[must_use]
+    pub fn drain(&self, metrics: &Metrics) -> Option<DrainSummary> {
         let shutdown = self.shutdown.load();
         let shutdown = shutdown.as_ref()?;
         let (stage, end) = match shutdown.connections.is_signaled() {
             false => (DrainStage::Delay, shutdown.accepts_until),
             true => (DrainStage::Connections, shutdown.closes_at),
         };
+        let UnderWay {
+            handshakes,
+            requests,
+            http2_connections,
+            websockets,
+            other_tunnels,
+        } = metrics.under_way();
         Some(DrainSummary {
             stage,
             connections: shutdown.connections.held() as u64,
+            http2_connections,
+            handshakes,
+            requests,
+            websockets,
+            other_tunnels,
             seconds_left: seconds(end.saturating_duration_since(Instant::now())),
         })
     }

@@ -82,7 +82,8 @@ pub struct HandshakeCounts {
 pub struct ListenerSummary {
     /// Its name.
     pub name: String,
-    /// Where it listens, as in the configuration; with the port that it got.
+    /// Where it listens, as in the configuration; with the port that it got. Several addresses have
+    /// commas between them.
     pub address: String,
     /// Its open connections.
     pub connections_open: u64,
@@ -93,10 +94,54 @@ pub struct ListenerSummary {
 pub struct DrainSummary {
     /// What it waits for.
     pub stage: DrainStage,
-    /// Connections that are open.
+    /// Connections that are open; all that follows is on them.
     pub connections: u64,
+    /// Of these, those that speak HTTP/2.
+    #[serde(default)]
+    pub http2_connections: u64,
+    /// Handshakes.
+    #[serde(default)]
+    pub handshakes: u64,
+    /// Requests whose answer is not whole.
+    #[serde(default)]
+    pub requests: u64,
+    /// Tunnels that carry WebSocket.
+    #[serde(default)]
+    pub websockets: u64,
+    /// Tunnels of other upgrades.
+    #[serde(default)]
+    pub other_tunnels: u64,
     /// For how long at most.
     pub seconds_left: f64,
+}
+
+impl DrainSummary {
+    /// What still holds on, for people: `2 websockets, 1 h2 connection, 3 requests`. Connections
+    /// without anything on them end by themselves, and are told where there is nothing else.
+    #[must_use]
+    pub fn holding(&self) -> String {
+        let kinds = [
+            (self.websockets, "websocket"),
+            (self.other_tunnels, "tunnel"),
+            (self.http2_connections, "h2 connection"),
+            (self.requests, "request"),
+            (self.handshakes, "handshake"),
+        ];
+        let told: Vec<String> = kinds
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(counted)
+            .collect();
+        match told.is_empty() {
+            true => counted((self.connections, "connection")),
+            false => told.join(", "),
+        }
+    }
+}
+
+fn counted((count, noun): (u64, &str)) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 /// What a shutdown waits for.
@@ -135,9 +180,13 @@ pub(super) fn summary(state: &AdminState) -> Reply {
         requests,
     } = metrics.totals();
     let listeners = state.status.listeners();
-    let listeners = listeners.iter().map(|(name, address)| ListenerSummary {
+    let listeners = listeners.iter().map(|(name, addresses)| ListenerSummary {
         name: name.to_string(),
-        address: address.to_string(),
+        address: addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
         connections_open: metrics.listener(name).connections_open(),
     });
     let summary = Summary {
@@ -157,7 +206,7 @@ pub(super) fn summary(state: &AdminState) -> Reply {
         upstreams: upstreams(&state.snapshots.load()),
         last_reload: state.status.last_reload(),
         kept_certificates: KeptCertificateReport::all(&state.snapshots.load()),
-        drain: state.status.drain(),
+        drain: state.status.drain(metrics),
         key_log: state.key_log.status().map(KeyLogSummary::from),
         ring: RingSummary::from(state.telemetry.ring.usage()),
         windows: state

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use super::diagnostic::Diagnostic;
 use super::upstream::ServerAddress;
 use super::value::{Text, Value};
-use super::wording::quoted;
+use super::wording::{nearest, quoted};
 use crate::host;
 
 /// What a unix socket's address holds beside its final zero (unix(7)).
 const SOCKET_PATH: usize = 107;
+
+/// As many characters a name of a descriptor has at most (systemd.socket(5)).
+const DESCRIPTOR_NAME: usize = 255;
 
 /// What an address to listen on looks like, for messages.
 pub(super) const AN_ADDRESS: &str = "an address such as \"[::]:443\"";
@@ -22,7 +25,7 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Diagnostic> {
         return Ok(address);
     }
     if text.starts_with("systemd:") {
-        let message = "an address of the form `systemd:…` is not supported yet";
+        let message = "an address of the form `systemd:…` is for [[listeners]] alone";
         return Err(Diagnostic::new(message));
     }
     if text.starts_with("unix:") {
@@ -54,6 +57,25 @@ pub(super) fn unix_socket(text: &Text<'_>, path: &str, example: &str) -> Option<
     // So that two spellings of one path are the same.
     let path = path.components().collect();
     socket_path(text.value, path)
+}
+
+/// Reads the name of inherited sockets: what follows `systemd:` in `text`, by the rules that systemd has
+/// for `FileDescriptorName=` (systemd.socket(5)), and without spaces, which no name of a listener
+/// has.
+pub(super) fn descriptor_name(text: &str) -> Result<&str, Diagnostic> {
+    let name = text.strip_prefix("systemd:").unwrap_or(text);
+    let fits = (1..=DESCRIPTOR_NAME).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b':');
+    if fits {
+        return Ok(name);
+    }
+    let message = format!("{} has no name of a descriptor", quoted(text));
+    Err(Diagnostic::new(message).help(format!(
+        "write \"systemd:https\", say, with FileDescriptorName=https in the socket unit: 1 to \
+         {DESCRIPTOR_NAME} ASCII characters without space and colon"
+    )))
 }
 
 /// `path` of a unix socket, given at `value`, unless it is too long for one.
@@ -164,6 +186,7 @@ pub(super) fn origin(text: &str) -> Result<String, Diagnostic> {
         );
         let refused = Diagnostic::new(message);
         return Err(match host::normalize(text) {
+            _ if nearest(text, ["https"]).is_some() => refused.help("did you mean `https`?"),
             Ok(host) if host.contains('.') => refused.help(format!("write \"https://{host}\"")),
             _ => refused,
         });
@@ -269,10 +292,21 @@ mod tests {
         ] {
             assert_eq!(help(listen_address(text)), expected, "{text}");
         }
-        assert!(help(listen_address("systemd:https")).ends_with("not supported yet"));
+        assert!(help(listen_address("systemd:https")).ends_with("for [[listeners]] alone"));
         assert!(help(listen_address("unix:/run/x")).ends_with("for [[listeners]] and upstreams"));
         for text in ["", "example.com:443", "1.2.3.4", "1.2.3.4:99999", "[::]"] {
             assert!(help(listen_address(text)).contains("in brackets"), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_descriptors_are_read() {
+        for name in ["https", "handfast.socket", "v4-and_6"] {
+            assert_eq!(descriptor_name(&format!("systemd:{name}")).unwrap(), name);
+        }
+        for name in ["", "a:b", "a b", "é", "\u{7f}", &"x".repeat(256)] {
+            let told = help(descriptor_name(&format!("systemd:{name}")));
+            assert!(told.contains("FileDescriptorName="), "{name}: {told}");
         }
     }
 

@@ -16,6 +16,7 @@ use super::diagnostic::{Diagnostic, Source};
 use super::load::syntax;
 use super::reading::Reading;
 use super::table::Table;
+use super::unclosed::unclosed;
 use super::value::Text;
 use super::wording::quoted;
 
@@ -191,9 +192,7 @@ pub(super) fn merged<'t>(sources: &'t [Source], reading: &Reading<'t>) -> DeTabl
     for (index, source) in sources.iter().enumerate() {
         let base = reading.base(index);
         let (table, errors) = DeTable::parse_recoverable(&source.text);
-        for error in errors {
-            reading.syntax(syntax(reading, base, &error));
-        }
+        report(&source.text, base, &errors, reading);
         let mut table = shifted_table(table.into_inner(), base);
         if index == 0 {
             whole = table;
@@ -208,6 +207,42 @@ pub(super) fn merged<'t>(sources: &'t [Source], reading: &Reading<'t>) -> DeTabl
         merge(&mut whole, table, reading, Level::File);
     }
     whole
+}
+
+/// Reports what TOML refuses in `text`, which begins at `base`: what merely follows from a bracket
+/// that was not closed is left out.
+fn report(text: &str, base: usize, errors: &[toml::de::Error], reading: &Reading<'_>) {
+    let at = |error: &toml::de::Error| error.span().map(|span| span.start);
+    let open = match errors {
+        [] => None,
+        _ => unclosed(text).filter(|open| errors.iter().any(|it| at(it) > Some(open.at))),
+    };
+    let Some(open) = open else {
+        for error in errors {
+            reading.syntax(syntax(reading, base, error));
+        }
+        return;
+    };
+    let location = reading.location(base + open.at..base + open.at + 1);
+    let (before, after): (Vec<_>, Vec<_>) = errors.iter().partition(|it| at(it) <= Some(open.at));
+    for error in before {
+        reading.syntax(syntax(reading, base, error));
+    }
+    let mut follow = after.into_iter().map(|error| syntax(reading, base, error));
+    if open.bracket == '{' {
+        let diagnostic = Diagnostic::at(location, "this table has no end");
+        reading.syntax(diagnostic.help("close it with `}`"));
+    } else if let Some(first) = follow.next() {
+        // A list goes over several lines as a rule: where it should have ended is where it stops to
+        // be one.
+        let begins = first.location.map(|it| reading.place(location, it));
+        let help =
+            begins.map(|it| format!("the list that begins in {it} has no end: close it with `]`"));
+        reading.syntax(Diagnostic { help, ..first });
+    }
+    for error in follow {
+        reading.breaks(error.location);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

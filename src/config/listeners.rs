@@ -97,7 +97,12 @@ fn listener(
     let tls = table.value("tls");
     let named = table.value("certificates");
     let inline = table.value("certificate");
-    let plain = tls.is_some_and(|value| matches!(value.raw, DeValue::Boolean(false)));
+    let quoted_false = tls.filter(|value| value.raw.as_str() == Some("false"));
+    if let Some(value) = quoted_false {
+        value.mismatch(A_POLICY, Some("write false without quotes".to_owned()));
+    }
+    let plain = quoted_false.is_some()
+        || tls.is_some_and(|value| matches!(value.raw, DeValue::Boolean(false)));
     let mode = if plain {
         for (key, value) in [("certificates", named), ("certificate", inline)] {
             if let Some(value) = value {
@@ -147,8 +152,13 @@ fn listener(
     })
 }
 
-/// An IP address and port, or the path of a unix socket.
+/// An IP address and port, the path of a unix socket, or the name of inherited sockets.
 fn listen_address(text: &Text<'_>) -> Option<ListenAddress> {
+    if text.text.starts_with("systemd:") {
+        return text
+            .read(|it| addresses::descriptor_name(it).map(|name| name.into()))
+            .map(ListenAddress::Systemd);
+    }
     let Some(path) = addresses::unix_path(text) else {
         return text.read(addresses::listen_address).map(ListenAddress::Tcp);
     };

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::process;
 use super::reading::Reading;
 use super::table::Table;
 use super::validate;
-use super::wording::quoted;
+use super::wording::{nearest, quoted};
 
 /// A configuration and the files it came from, for faults that are found later.
 #[derive(Clone, Debug)]
@@ -25,7 +26,8 @@ pub struct Loaded {
     pub sources: Sources,
 }
 
-/// Reads the configuration at `path` and the files that it includes. Certificates and keys are not opened.
+/// Reads the configuration at `path` and the files that it includes. Certificates and keys are not
+/// opened. `runtime.state_dir` is what STATE_DIRECTORY says where it is left out.
 ///
 /// # Errors
 /// Everything that is wrong, at once: the file cannot be read, is above 4 MiB or not UTF-8; all
@@ -46,7 +48,7 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
         return Err(unreadable("it is larger than 4 MiB".to_owned()));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&text, path),
+        Ok(text) => read(&text, path, &[], service_state_directory().as_deref()),
         Err(error) => {
             let start = error.utf8_error().valid_up_to();
             // Up to there the lossy text has the same offsets.
@@ -81,6 +83,22 @@ pub fn parse_with(
     path: &Path,
     memory: &[MemoryCertificate],
 ) -> Result<Loaded, Diagnostics> {
+    read(text, path, memory, None)
+}
+
+/// What systemd gives a unit with `StateDirectory=`; the first of several (systemd.exec(5)).
+fn service_state_directory() -> Option<PathBuf> {
+    let given = std::env::var_os("STATE_DIRECTORY")?;
+    let first = std::env::split_paths(&given).next()?;
+    first.is_absolute().then_some(first)
+}
+
+fn read(
+    text: &str,
+    path: &Path,
+    memory: &[MemoryCertificate],
+    state_dir: Option<&Path>,
+) -> Result<Loaded, Diagnostics> {
     let (sources, faults) = include::gather(Source {
         path: path.to_owned(),
         text: text.to_owned(),
@@ -89,7 +107,7 @@ pub fn parse_with(
         let reading = Reading::new(&sources);
         reading.adopt(faults);
         let table = include::merged(&sources, &reading);
-        let config = validate::config(&table, &reading, memory);
+        let config = validate::config(&table, &reading, memory, state_dir);
         (config, reading.into_faults())
     };
     let sources = Sources(Arc::new(sources));
@@ -120,6 +138,21 @@ pub fn find_admin_socket(path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(process::admin_socket(&mut root.table("admin")))
 }
 
+/// The IPv6 address with its port, `[::]:443`, of which `location` is what stands in the brackets.
+fn bracketed<'t>(reading: &Reading<'t>, location: Location) -> Option<&'t str> {
+    let (start, end) = location.span;
+    let before = Location {
+        span: (start.checked_sub(1)?, end),
+        ..location
+    };
+    let line = reading.text_from(before)?.lines().next()?;
+    let end = line
+        .find(|c: char| c.is_whitespace() || c == ',')
+        .unwrap_or(line.len());
+    let address = &line[..end];
+    address.parse::<SocketAddr>().is_ok().then_some(address)
+}
+
 /// What TOML refuses in the file that begins at `base`.
 pub(super) fn syntax(reading: &Reading<'_>, base: usize, error: &toml::de::Error) -> Diagnostic {
     let message = error.message();
@@ -132,8 +165,17 @@ pub(super) fn syntax(reading: &Reading<'_>, base: usize, error: &toml::de::Error
         return if written.is_empty() {
             Diagnostic::at(location, "the value is missing")
         } else {
+            let written = bracketed(reading, location).unwrap_or(written);
             Diagnostic::at(location, "a string stands in quotes")
                 .help(format!("write \"{}\"", written.escape_default()))
+        };
+    }
+    if message.starts_with("invalid ") && written.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return match nearest(written, ["true", "false"]) {
+            Some(near) => Diagnostic::at(location, format!("{} is no value", quoted(written)))
+                .help(format!("did you mean `{near}`?")),
+            None => Diagnostic::at(location, "a string stands in quotes")
+                .help(format!("write \"{}\"", written.escape_default())),
         };
     }
     if message == "duplicate key" {

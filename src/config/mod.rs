@@ -33,6 +33,7 @@ mod reload;
 mod resumption;
 mod routes;
 mod table;
+mod unclosed;
 mod upstream;
 mod upstream_faults;
 mod upstream_tls;
@@ -43,6 +44,8 @@ mod wording;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod typos;
 
 pub use certificates::MemoryCertificate;
 pub use client_auth::{AllowList, ClientAuth, ClientAuthMode, SanPattern};

@@ -111,6 +111,9 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// `unix:PATH`
     Unix(PathBuf),
+    /// `systemd:NAME`: the sockets that the service manager opened under this name
+    /// (`FileDescriptorName=`, systemd.socket(5)).
+    Systemd(Arc<str>),
 }
 
 impl ListenAddress {
@@ -126,6 +129,7 @@ impl fmt::Display for ListenAddress {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -214,11 +218,28 @@ pub enum ResumptionMode {
 /// Where the keys of tickets come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TicketKeys {
-    /// `rotate`, default 6 h: made in memory, a new one each time; old ones open tickets as long
-    /// as those live.
-    Rotated(Duration),
+    /// Made by the daemon, a new one each time; old ones open tickets as long as those live.
+    Rotated(Rotation),
     /// `key_dir`: files, shared by a fleet.
     Directory(KeyDirectory),
+}
+
+impl TicketKeys {
+    /// A new key `every` so often, which ends with the process.
+    #[must_use]
+    pub const fn rotated(every: Duration) -> Self {
+        Self::Rotated(Rotation { every, file: None })
+    }
+}
+
+/// How a policy's own keys change, and where they stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// `rotate`, default 6 h.
+    pub every: Duration,
+    /// A file of the policy's own in `runtime.state_dir`, where the keys outlive the process; `None`
+    /// without such a directory.
+    pub file: Option<PathBuf>,
 }
 
 /// `key_dir` and where it is given, which does not count when two are compared: a policy whose

@@ -246,9 +246,15 @@ pub(super) fn cipher_suite(value: Value<'_>) -> Option<&'static CipherSuite> {
             true => suite.openssl,
             false => suite.name,
         });
+        // One letter off is a slip, but for static ECDH beside ECDHE.
+        let is_static = text.text.contains("ECDH_") || text.text.contains("ECDH-");
+        let slip = !is_static
+            && names
+                .clone()
+                .any(|name| strsim::damerau_levenshtein(name, text.text) == 1);
         text.refuse(match impossible_suite(text.text) {
-            Some(impossible) => never("cipher suite", text.text, impossible),
-            None => unknown("cipher suite", text.text, names),
+            Some(impossible) if !slip => never("cipher suite", text.text, impossible),
+            _ => unknown("cipher suite", text.text, names),
         });
     }
     found

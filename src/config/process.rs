@@ -15,11 +15,12 @@ use super::table::Table;
 use super::value::Value;
 use super::wording::{nearest, quoted};
 
-/// Reads `[runtime]`.
-pub(super) fn runtime(mut table: Table<'_>) -> Runtime {
+/// Reads `[runtime]`, and `state_dir` in it.
+pub(super) fn runtime(mut table: Table<'_>) -> (Runtime, Option<PathBuf>) {
     let workers = table.integer("workers", defaults::WORKERS, &defaults::WORKERS_RANGE);
+    let state_dir = table.value("state_dir").and_then(|value| value.path());
     table.finish();
-    Runtime { workers }
+    (Runtime { workers }, state_dir)
 }
 
 /// Reads `[shutdown]`.

@@ -19,6 +19,8 @@ pub(super) struct Reading<'t> {
     /// Where each begins.
     bases: Vec<usize>,
     faults: RefCell<Vec<(Kind, Diagnostic)>>,
+    /// Places that TOML refuses, for a reason that is reported elsewhere.
+    broken: RefCell<Vec<Location>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,8 @@ impl<'t> Reading<'t> {
         Self {
             sources,
             bases: bases.collect(),
-            faults: RefCell::new(Vec::new()),
+            faults: RefCell::default(),
+            broken: RefCell::default(),
         }
     }
 
@@ -72,6 +75,11 @@ impl<'t> Reading<'t> {
     pub(super) fn text_at(&self, location: Location) -> &'t str {
         let (start, end) = location.span;
         self.text(location).get(start..end).unwrap_or_default()
+    }
+
+    /// The text from where a place begins.
+    pub(super) fn text_from(&self, location: Location) -> Option<&'t str> {
+        self.text(location).get(location.span.0..)
     }
 
     /// The line of a place, from 1.
@@ -121,6 +129,11 @@ impl<'t> Reading<'t> {
         self.push(Kind::Syntax, diagnostic);
     }
 
+    /// Nothing on the line of this place is worth a fault.
+    pub(super) fn breaks(&self, location: Option<Location>) {
+        self.broken.borrow_mut().extend(location);
+    }
+
     /// Adds a fault of something that stands in the file.
     pub(super) fn refuse(&self, diagnostic: Diagnostic) {
         self.push(Kind::Stated, diagnostic);
@@ -144,7 +157,9 @@ impl<'t> Reading<'t> {
         let broken: Vec<(usize, usize)> = faults
             .iter()
             .filter(|(kind, _)| *kind == Kind::Syntax)
-            .filter_map(|(_, diagnostic)| Some(line(diagnostic.location?)))
+            .filter_map(|(_, diagnostic)| diagnostic.location)
+            .chain(self.broken.take())
+            .map(line)
             .collect();
         let broken_at_all = faults.iter().any(|(kind, _)| *kind == Kind::Syntax);
         let follows = |kind: Kind, diagnostic: &Diagnostic| match (kind, diagnostic.location) {

@@ -1,11 +1,12 @@
 //! `resumption` of a policy: its mode, its keys, and what they may take.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::defaults::{self, ROTATE_RANGE, ROTATIONS, SESSION_LIFETIME_RANGE};
 use super::diagnostic::Diagnostic;
 use super::measures::write_duration;
-use super::model::{KeyDirectory, Resumption, ResumptionMode, TicketKeys};
+use super::model::{KeyDirectory, Policy, Resumption, ResumptionMode, TicketKeys};
 use super::table::Table;
 use super::value::Value;
 use super::wording::quoted;
@@ -26,10 +27,18 @@ const MODES: &[(&str, Mode)] = &[
 /// What a policy does that says nothing of resumption.
 pub(super) const fn built_in() -> Resumption {
     Resumption {
-        mode: ResumptionMode::Tickets(TicketKeys::Rotated(defaults::ROTATE)),
+        mode: ResumptionMode::Tickets(TicketKeys::rotated(defaults::ROTATE)),
         lifetime: defaults::SESSION_LIFETIME,
         tickets: defaults::TICKETS,
         cache_size: defaults::CACHE_SIZE,
+    }
+}
+
+/// Gives the keys that `policy` makes itself a file of their own in `directory`.
+pub(super) fn keep_keys(policy: &mut Policy, directory: &Path) {
+    if let ResumptionMode::Tickets(TicketKeys::Rotated(rotation)) = &mut policy.resumption.mode {
+        // A name has no slash.
+        rotation.file = Some(directory.join(format!("ticket-keys-{}", policy.name)));
     }
 }
 
@@ -123,5 +132,5 @@ fn keys(rotate: Option<Value<'_>>, key_dir: Option<Value<'_>>, lifetime: Duratio
             .help(format!("write \"{least}\" or more, or shorten `lifetime`")),
         );
     }
-    TicketKeys::Rotated(every)
+    TicketKeys::rotated(every)
 }

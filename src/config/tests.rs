@@ -106,10 +106,16 @@ fn the_full_file_shows_the_defaults() {
     assert_eq!(health.healthy_after, defaults::HEALTHY_AFTER);
     assert_eq!(health.unhealthy_after, defaults::UNHEALTHY_AFTER);
     assert_eq!(minimal.upstreams[0].health, None);
-    let web = Policy {
+    let mut web = Policy {
         name: defaults::POLICY.into(),
         ..full.policies[1].clone()
     };
+    // As under systemd.
+    let ResumptionMode::Tickets(TicketKeys::Rotated(rotation)) = &mut web.resumption.mode else {
+        panic!("{web:?}");
+    };
+    let file = rotation.file.take();
+    assert_eq!(file, Some("/var/lib/handfast/ticket-keys-web".into()));
     assert_eq!(web, minimal.policies[0]);
 }
 
@@ -533,14 +539,14 @@ fn resumption_is_read() {
     assert_eq!(read("").resumption, built_in);
     assert_eq!(
         built_in.mode,
-        ResumptionMode::Tickets(TicketKeys::Rotated(defaults::ROTATE))
+        ResumptionMode::Tickets(TicketKeys::rotated(defaults::ROTATE))
     );
     let tickets = read("lifetime = \"1h\", tickets = 1, rotate = \"10m\"").resumption;
     assert_eq!(tickets.lifetime, Duration::from_secs(3600));
     assert_eq!(tickets.tickets, 1);
     assert_eq!(
         tickets.mode,
-        ResumptionMode::Tickets(TicketKeys::Rotated(Duration::from_secs(600)))
+        ResumptionMode::Tickets(TicketKeys::rotated(Duration::from_secs(600)))
     );
     let shared = read("key_dir = \"keys\"").resumption.mode;
     let ResumptionMode::Tickets(TicketKeys::Directory(directory)) = shared else {
@@ -1417,10 +1423,6 @@ fn listeners_on_unix_sockets_are_read() {
                 "x".repeat(79)
             ),
         ),
-        (
-            "systemd:https",
-            "2:11 an address of the form `systemd:…` is not supported yet".to_owned(),
-        ),
     ] {
         assert_eq!(one(&listener(address)), message);
     }
@@ -1432,6 +1434,32 @@ fn listeners_on_unix_sockets_are_read() {
     assert_eq!(
         one(&format!("{twice}[admin]\nsocket = \"/run/a.sock\"")),
         "2:11 the admin socket has this path already"
+    );
+}
+
+#[test]
+fn listeners_on_inherited_sockets_are_read() {
+    let listener = |address: &str| format!("[[listeners]]\naddress = \"{address}\"\ntls = false\n");
+    let redirected = listener("systemd:http") + "redirect = { to = \"https\" }\n";
+    let config = with(&redirected);
+    let own = &config.listeners[1];
+    assert_eq!(own.address, ListenAddress::Systemd("http".into()));
+    assert_eq!(&*own.name, "systemd:http");
+    let target = own.redirect.as_ref().map(|redirect| &redirect.to);
+    assert_eq!(target, Some(&RedirectTarget::Https { port: 443 }));
+    let help = "write \"systemd:https\", say, with FileDescriptorName=https in the socket unit: 1 to \
+                255 ASCII characters without space and colon";
+    assert_eq!(
+        one(&listener("systemd:")),
+        format!("2:11 `systemd:` has no name of a descriptor | {help}")
+    );
+    assert_eq!(
+        one(&(listener("systemd:http") + &listener("systemd:http"))),
+        "5:11 another listener has the address `systemd:http` | the first is in line 2"
+    );
+    assert_eq!(
+        one("[admin]\naddress = \"systemd:admin\""),
+        "2:11 an address of the form `systemd:…` is for [[listeners]] alone"
     );
 }
 
@@ -1636,6 +1664,51 @@ proptest! {
     fn a_damaged_configuration_never_panics(text in mutated()) {
         check(&text)?;
     }
+}
+
+#[test]
+fn slips_of_punctuation_are_told_for_what_they_are() {
+    // One fault, not one for each line that follows.
+    let open = BASE.replace("\"k.pem\" }", "\"k.pem\"");
+    assert_eq!(
+        heads(&open),
+        ["3:15 this table has no end | close it with `}`"]
+    );
+    let list = format!("{BASE}[tls.a]\nalpn = [\"h2\"\nmissing_sni = \"reject\"\n[tls.b]\n");
+    let told = heads(&list);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("8:") && told[0].ends_with("in line 7 has no end: close it with `]`"),
+        "{told:?}"
+    );
+    for (value, help) in [
+        (
+            "tls/k.pem",
+            "a string stands in quotes | write \"tls/k.pem\"",
+        ),
+        ("[::]:443", "a string stands in quotes | write \"[::]:443\""),
+        ("ture", "`ture` is no value | did you mean `true`?"),
+    ] {
+        let told = extra(&format!("[admin]\nsocket = {value}"));
+        assert!(told.iter().any(|it| it.ends_with(help)), "{told:?}");
+    }
+    let listener =
+        |more: &str| format!("{BASE}[[listeners]]\naddress = \"127.0.0.1:80\"\n{more}\n");
+    let told = heads(&listener("tls = \"false\""));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].ends_with("found string | write false without quotes"),
+        "{told:?}"
+    );
+    let told = heads(&listener("tls = false\nredirect = { to = \"htttps\" }"));
+    assert!(told[0].ends_with("| did you mean `https`?"), "{told:?}");
+    let told = extra("[tls.a]\ncipher_suites = [\"TSL_CHACHA20_POLY1305_SHA256\"]");
+    assert!(
+        told[0].contains("did you mean `TLS_CHACHA20_POLY1305_SHA256`?"),
+        "{told:?}"
+    );
+    let told = extra("[tls.a]\ncipher_suites = [\"TLS_ECDH_RSA_WITH_AES_128_GCM_SHA256\"]");
+    assert!(told[0].contains("can never be negotiated"), "{told:?}");
 }
 
 #[test]

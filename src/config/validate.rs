@@ -1,6 +1,8 @@
 //! The tables of the file in the order in which they refer to each other, and the rules that
 //! span several.
 
+use std::path::Path;
+
 use toml::de::DeTable;
 
 use super::bounds;
@@ -13,6 +15,7 @@ use super::policies;
 use super::process;
 use super::reading::Reading;
 use super::reload;
+use super::resumption;
 use super::routes;
 use super::table::Table;
 use super::upstreams::Upstreams;
@@ -21,17 +24,23 @@ use super::upstreams::Upstreams;
 const LATER: &[&str] = &[];
 
 /// Reads the whole file. Whatever is wrong is pushed into `reading`, and the result is worth
-/// something only when nothing was.
+/// something only when nothing was. `state_dir` is the default of `runtime.state_dir`.
 pub(super) fn config<'t>(
     entries: &'t DeTable<'t>,
     reading: &'t Reading<'t>,
     memory: &[MemoryCertificate],
+    state_dir: Option<&Path>,
 ) -> Config {
     let mut root = Table::root(entries, reading);
     // Done by now.
     let _ = root.value("include");
-    let runtime = process::runtime(root.table("runtime"));
-    let (policies, policy_names) = policies::policies(&mut root);
+    let (runtime, own_state_dir) = process::runtime(root.table("runtime"));
+    let (mut policies, policy_names) = policies::policies(&mut root);
+    if let Some(directory) = own_state_dir.as_deref().or(state_dir) {
+        for policy in &mut policies {
+            resumption::keep_keys(policy, directory);
+        }
+    }
     let mut certificates = Certificates::read(&mut root, &policy_names, memory);
     let listeners = listeners::listeners(&mut root, &policy_names, &mut certificates);
     let mut upstreams = Upstreams::read(&mut root);

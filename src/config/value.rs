@@ -104,7 +104,9 @@ impl<'t> Value<'t> {
             DeValue::Float(float) => float.as_str(),
             DeValue::Integer(integer) => integer.as_str(),
             _ => {
-                self.mismatch("a share such as 0.01", None);
+                let number = self.raw.as_str().filter(|text| text.parse::<f64>().is_ok());
+                let help = number.map(|text| format!("write {text} without quotes"));
+                self.mismatch("a share such as 0.01", help);
                 return None;
             }
         };

@@ -13,6 +13,7 @@ use super::run::{ConfigSource, run_loaded};
 use super::watch::Watch;
 use super::watched_files::Sight;
 use crate::config::{self, Loaded, MemoryCertificate};
+use crate::server::InheritedSockets;
 use crate::telemetry::Telemetry;
 
 /// Serves `listen` with a certificate made in memory, forwarding to `to` or to a demo upstream.
@@ -31,12 +32,13 @@ pub(super) fn dev(to: Option<SocketAddr>, listen: SocketAddr, admin: Option<Sock
         }
     };
     let reloaded = loaded.clone();
+    let inherited = InheritedSockets::default();
     let source = ConfigSource {
         reload: &move || Ok(reloaded.clone()),
         watch: Watch::new(None),
         seen: Sight::default(),
     };
-    run_loaded(loaded, source, |telemetry| {
+    run_loaded(loaded, inherited, source, |telemetry| {
         start_demo(upstream, telemetry)?;
         say("handfast dev: a certificate made in memory, valid for this run. Try:");
         say("");

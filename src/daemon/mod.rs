@@ -14,6 +14,7 @@ mod directory_events;
 mod exit;
 mod explain;
 mod man;
+mod notify;
 mod probe;
 mod reference_page;
 mod reload;

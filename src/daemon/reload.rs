@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::admin::Listening;
 use crate::config::{self, Diagnostics, Loaded, Share};
 use crate::drain::{self, Drain, DrainSender};
-use crate::server::{Acceptor, BindError, ListenerSocket, ServerContext};
+use crate::server::{
+    Acceptor, BindError, Heartbeat, InheritedSockets, ListenerSocket, ServerContext,
+};
 use crate::snapshot::Snapshot;
 use crate::tls::Forecast;
 
@@ -17,15 +19,20 @@ use crate::tls::Forecast;
 pub(super) struct Listeners {
     context: Arc<ServerContext>,
     drain: Drain,
+    inherited: InheritedSockets,
+    heartbeat: Heartbeat,
     running: Vec<Running>,
 }
 
 #[derive(Debug)]
 struct Running {
     spec: config::Listener,
-    listener: Arc<ListenerSocket>,
+    /// One, but for sockets of the service manager: never none.
+    sockets: Sockets,
     stop: DrainSender,
 }
+
+type Sockets = Vec<Arc<ListenerSocket>>;
 
 /// Why a generation was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -61,22 +68,35 @@ pub(super) enum Guard {
 }
 
 impl Listeners {
-    /// No listeners yet; connections of those to come hold `drain`.
-    pub(super) const fn new(context: Arc<ServerContext>, drain: Drain) -> Self {
+    /// No listeners yet; connections of those to come hold `drain`. Some may be on sockets that are
+    /// `inherited`.
+    pub(super) fn new(
+        context: Arc<ServerContext>,
+        drain: Drain,
+        inherited: InheritedSockets,
+    ) -> Self {
         Self {
             context,
             drain,
+            inherited,
+            heartbeat: Heartbeat::default(),
             running: Vec::new(),
         }
     }
 
-    /// Binds the listeners of the generation that the context was made with.
+    /// What the accept loops answer to.
+    pub(super) const fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
+    }
+
+    /// Opens the listeners of the generation that the context was made with.
     ///
     /// # Errors
-    /// The first address that cannot be listened on; then none is.
-    pub(super) fn begin(&mut self, config: &config::Config) -> Result<(), BindError> {
-        for (spec, listener) in self.bind_new(config)? {
-            self.start(spec, listener);
+    /// Inherited sockets that are not there, or the first address that cannot be listened on; then
+    /// none is.
+    pub(super) fn begin(&mut self, loaded: &Loaded) -> Result<(), ReloadError> {
+        for (spec, sockets) in self.open_new(loaded)? {
+            self.start(spec, sockets);
         }
         Ok(())
     }
@@ -101,7 +121,7 @@ impl Listeners {
                 return Err(ReloadError::Guarded { max, forecast });
             }
         }
-        let bound = self.bind_new(&loaded.config)?;
+        let opened = self.open_new(loaded)?;
 
         previous.retire(&next, metrics);
         next.announce(metrics);
@@ -114,8 +134,8 @@ impl Listeners {
             .into_iter()
             .partition(unchanged);
         self.running = kept;
-        for (spec, listener) in bound {
-            self.start(spec, listener);
+        for (spec, sockets) in opened {
+            self.start(spec, sockets);
         }
         drop::<Vec<Running>>(replaced);
         Ok(())
@@ -124,10 +144,9 @@ impl Listeners {
     /// Their names, and where they listen.
     pub(super) fn listening(&self) -> Listening {
         let running = self.running.iter().map(|own| {
-            (
-                own.spec.name.clone(),
-                own.listener.address(&own.spec.address),
-            )
+            let sockets = own.sockets.iter();
+            let addresses = sockets.map(|it| it.address(&own.spec.address));
+            (own.spec.name.clone(), addresses.collect())
         });
         running.collect()
     }
@@ -142,12 +161,23 @@ impl Listeners {
         self.running.clear();
     }
 
-    /// A socket for each listener that is new or changed: a running one where the address is the
-    /// same, whatever else changed.
-    fn bind_new(
-        &self,
-        config: &config::Config,
-    ) -> Result<Vec<(config::Listener, Arc<ListenerSocket>)>, BindError> {
+    /// The sockets of each listener that is new or changed: the running ones where the address is
+    /// the same, whatever else changed.
+    fn open_new(&self, loaded: &Loaded) -> Result<Vec<(config::Listener, Sockets)>, ReloadError> {
+        let config = &loaded.config;
+        let faults = self.inherited.faults(&config.listeners);
+        if !faults.is_empty() {
+            return Err(ReloadError::Config(Diagnostics {
+                sources: loaded.sources.clone(),
+                items: faults,
+            }));
+        }
+        for name in self.inherited.unused(&config.listeners) {
+            tracing::warn!(
+                name,
+                "the service manager passed a socket that no listener asks for: its clients wait"
+            );
+        }
         let changed =
             |spec: &&config::Listener| !self.running.iter().any(|own| same(spec, &own.spec));
         config
@@ -156,32 +186,41 @@ impl Listeners {
             .filter(changed)
             .map(|spec| {
                 let own = self.running.iter().find(|own| same_socket(spec, &own.spec));
-                let socket = match own {
+                let sockets = match own {
                     Some(own) => {
-                        own.listener.backlog(spec.backlog);
-                        own.listener.clone()
+                        for socket in &own.sockets {
+                            socket.backlog(spec.backlog);
+                        }
+                        own.sockets.clone()
                     }
-                    None => Arc::new(ListenerSocket::bind(&spec.address, spec.backlog)?),
+                    None => {
+                        let (address, backlog) = (&spec.address, spec.backlog);
+                        let opened = ListenerSocket::open(address, backlog, &self.inherited)?;
+                        opened.into_iter().map(Arc::new).collect()
+                    }
                 };
-                Ok((spec.clone(), socket))
+                Ok((spec.clone(), sockets))
             })
             .collect()
     }
 
-    fn start(&mut self, spec: config::Listener, listener: Arc<ListenerSocket>) {
-        let address = listener.address(&spec.address);
-        tracing::info!(listener = %spec.name, %address, "listening");
+    fn start(&mut self, spec: config::Listener, sockets: Sockets) {
         let (stop, stopped) = drain::channel();
-        let acceptor = Acceptor::new(
-            listener.clone(),
-            address,
-            spec.name.clone(),
-            self.context.clone(),
-        );
-        tokio::spawn(acceptor.run(stopped, self.drain.clone()));
+        for socket in &sockets {
+            let address = socket.address(&spec.address);
+            tracing::info!(listener = %spec.name, %address, "listening");
+            let acceptor = Acceptor::new(
+                socket.clone(),
+                address,
+                spec.name.clone(),
+                self.context.clone(),
+                &self.heartbeat,
+            );
+            tokio::spawn(acceptor.run(stopped.clone(), self.drain.clone()));
+        }
         self.running.push(Running {
             spec,
-            listener,
+            sockets,
             stop,
         });
     }

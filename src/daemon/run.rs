@@ -13,7 +13,8 @@ use super::cli::complain;
 use super::control::{Control, Demand};
 use super::descriptors;
 use super::exit::Exit;
-use super::reload::{Guard, Listeners};
+use super::notify::{Notifier, watchdog};
+use super::reload::{Guard, Listeners, ReloadError};
 use super::reloader::{ReloadRequest, Reloader, chain};
 use super::runtime;
 use super::shutdown::{Draining, shutdown};
@@ -21,11 +22,11 @@ use super::signals::{Request, Signals};
 use super::upkeep::{tick, upkeep};
 use super::watch::Watch;
 use super::watched_files::Sight;
-use crate::admin::{AdminListener, AdminState, DaemonStatus, Readiness, ReloadCause};
+use crate::admin::{AdminListener, AdminState, DaemonStatus, Readiness, ReloadCause, ReloadReport};
 use crate::config::{self, Loaded};
-use crate::server::{ServerContext, bind};
+use crate::server::{InheritedSockets, ServerContext, bind};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{Telemetry, TelemetryGuard};
+use crate::telemetry::{Metrics, Telemetry, TelemetryGuard};
 use crate::unix_socket::{SocketAccess, bind_unix};
 use crate::{admin, drain, tls};
 
@@ -38,6 +39,8 @@ const ADMIN_CLOSE: Duration = Duration::from_secs(1);
 
 /// Runs the daemon with the configuration at `path` until it is told to end.
 pub(super) fn run(path: &Path) -> Exit {
+    // While this is the only thread.
+    let inherited = InheritedSockets::take();
     let watch = Watch::new(Some(path));
     let seen = watch.look();
     let loaded = match config::load(path) {
@@ -52,7 +55,7 @@ pub(super) fn run(path: &Path) -> Exit {
         watch,
         seen,
     };
-    run_loaded(loaded, source, |_| Ok(()))
+    run_loaded(loaded, inherited, source, |_| Ok(()))
 }
 
 /// Where configurations come from.
@@ -65,10 +68,11 @@ pub(super) struct ConfigSource<'a> {
     pub(super) seen: Sight,
 }
 
-/// Runs the daemon with a configuration that is loaded already, and then with those of `source`;
-/// `ready` is called inside the runtime once all listeners listen.
+/// Runs the daemon with a configuration that is loaded already, with the sockets that it was started
+/// with, and then with the configurations of `source`; `ready` is called inside the runtime once all listeners listen.
 pub(super) fn run_loaded(
     loaded: Loaded,
+    inherited: InheritedSockets,
     source: ConfigSource<'_>,
     ready: impl FnOnce(&Telemetry) -> Result<(), Box<dyn Error>>,
 ) -> Exit {
@@ -79,7 +83,8 @@ pub(super) fn run_loaded(
     let result = runtime::build(loaded.config.runtime.workers)
         .map_err(|error| failed(&error))
         .map(|runtime| {
-            let exit = runtime.block_on(serve(&loaded, telemetry, &guard, source, ready));
+            let exit =
+                runtime.block_on(serve(&loaded, inherited, telemetry, &guard, source, ready));
             // Connections past the drain timeout end here, with their tasks; what these leave (a
             // line in the log, a socket's file) is waited for, a name that is looked up is not.
             runtime.shutdown_timeout(LAST_TASKS);
@@ -90,6 +95,7 @@ pub(super) fn run_loaded(
 
 async fn serve(
     loaded: &Loaded,
+    inherited: InheritedSockets,
     telemetry: Telemetry,
     log: &TelemetryGuard,
     source: ConfigSource<'_>,
@@ -99,6 +105,14 @@ async fn serve(
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => return failed(&error),
+    };
+    let notifier = match Notifier::from_environment() {
+        Ok(notifier) => notifier,
+        Err(error) => {
+            // It serves as well without: only a unit with Type=notify gives up on it.
+            complain(&format!("handfast: {}", chain(&error)));
+            Notifier::default()
+        }
     };
     // Before the first handshake, which it would delay by 50 ms.
     if tls::warm_up().is_err() {
@@ -134,7 +148,7 @@ async fn serve(
         Handle::current().metrics().num_workers(),
     ));
     let (drain_sender, drain) = drain::channel();
-    let mut listeners = Listeners::new(context.clone(), drain.clone());
+    let mut listeners = Listeners::new(context.clone(), drain.clone(), inherited);
     let readiness = Readiness::new();
 
     // The admin listeners serve until the very end: they show the drain.
@@ -181,8 +195,13 @@ async fn serve(
         }
     }
     drop(state);
-    if let Err(error) = listeners.begin(&loaded.config) {
-        return failed(&error);
+    match listeners.begin(loaded) {
+        Ok(()) => {}
+        Err(ReloadError::Config(diagnostics)) => {
+            complain(diagnostics.to_string().trim_end());
+            return Exit::Config;
+        }
+        Err(error) => return failed(&error),
     }
     status.listening(listeners.listening());
     tokio::spawn(upkeep(context.clone()));
@@ -192,6 +211,8 @@ async fn serve(
     if let Err(error) = ready(&telemetry) {
         return failed(&*error);
     }
+    notifier.ready(&serving(None, &telemetry.metrics));
+    tokio::spawn(watchdog(notifier.clone(), listeners.heartbeat().clone()));
 
     let reloader = Reloader {
         first: &loaded.config,
@@ -221,7 +242,9 @@ async fn serve(
         };
         let (cause, guard, answer) = asked;
         let request = ReloadRequest { cause, guard };
+        notifier.reloading();
         let (report, next) = reloader.reload(&mut listeners, &mut watch, request);
+        notifier.ready(&serving(Some(&report), &telemetry.metrics));
         if let Some(next) = next {
             control.reloaded(next.config.log.level);
             shutdown_spec = next.config.shutdown;
@@ -236,14 +259,29 @@ async fn serve(
         connections: &drain_sender,
         readiness: &readiness,
         status: &status,
+        notifier: &notifier,
+        metrics: &telemetry.metrics,
     };
     let exit = shutdown(drain, &mut listeners, &mut signals, &mut control).await;
     control.end();
+    // Ticket keys that the next process is to know.
+    context.snapshot.load().upkeep(&telemetry.metrics);
     // Answers that are being written.
     admin_drain.drain();
     let _ = tokio::time::timeout(ADMIN_CLOSE, admin_drain.finished()).await;
     drop(socket_file);
     exit
+}
+
+/// What the daemon is about, in a line for the service manager.
+fn serving(reload: Option<&ReloadReport>, metrics: &Metrics) -> String {
+    let generation = metrics.generation();
+    match reload.and_then(|reload| reload.error.as_ref()) {
+        None => format!("serving configuration {generation}"),
+        Some(error) => {
+            format!("serving configuration {generation}; the last reload failed: {error}")
+        }
+    }
 }
 
 /// Ends the start. The log may not reach anybody yet, so standard error is told too.

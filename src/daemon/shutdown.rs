@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::control::{Control, Demand};
 use super::exit::Exit;
+use super::notify::Notifier;
 use super::reload::Listeners;
 use super::signals::{Request, Signals};
-use crate::admin::{DaemonStatus, Readiness};
+use crate::admin::{DaemonStatus, DrainStage, Readiness};
 use crate::config;
 use crate::drain::DrainSender;
+use crate::telemetry::Metrics;
 
 /// Load balancers need a moment to notice; a person at a terminal does not.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
@@ -25,7 +27,14 @@ pub(super) struct Draining<'a> {
     pub(super) readiness: &'a Readiness,
     /// Tells whoever asks.
     pub(super) status: &'a DaemonStatus,
+    /// Tells the service manager.
+    pub(super) notifier: &'a Notifier,
+    /// What holds on.
+    pub(super) metrics: &'a Metrics,
 }
+
+/// How often the service manager is told what the drain waits for.
+const TELL: Duration = Duration::from_secs(1);
 
 /// Drains. A second SIGTERM or SIGINT ends it at once; commands but for a reload are carried out.
 pub(super) async fn shutdown(
@@ -39,6 +48,8 @@ pub(super) async fn shutdown(
         connections: drain,
         readiness,
         status,
+        notifier,
+        metrics,
     } = draining;
     let delay = spec.drain_delay.unwrap_or_else(|| {
         if std::io::stderr().is_terminal() {
@@ -49,6 +60,7 @@ pub(super) async fn shutdown(
     });
     readiness.draining();
     status.draining(drain.hearing(), delay, spec.drain_timeout);
+    notifier.stopping(&told(status, metrics));
     tracing::info!(drain_delay = ?delay, drain_timeout = ?spec.drain_timeout, "draining");
     tokio::select! {
         () = stages(delay, spec.drain_timeout, listeners, drain) => Exit::Ok,
@@ -57,6 +69,7 @@ pub(super) async fn shutdown(
             Exit::Failure
         }
         never = commands(control) => match never {},
+        never = tell(notifier, status, metrics) => match never {},
     }
 }
 
@@ -67,6 +80,29 @@ async fn commands(control: &mut Control<'_>) -> Infallible {
             Demand::Reload { answer, .. } => drop(answer.send(None)),
             Demand::Shutdown => {}
         }
+    }
+}
+
+/// Keeps the service manager's status line up to date.
+async fn tell(notifier: &Notifier, status: &DaemonStatus, metrics: &Metrics) -> Infallible {
+    let mut last = told(status, metrics);
+    loop {
+        tokio::time::sleep(TELL).await;
+        let now = told(status, metrics);
+        if now != last {
+            notifier.status(&now);
+            last = now;
+        }
+    }
+}
+
+fn told(status: &DaemonStatus, metrics: &Metrics) -> String {
+    match status.drain(metrics) {
+        None => "draining".to_owned(),
+        Some(drain) => match drain.stage {
+            DrainStage::Delay => format!("draining, still accepting: {}", drain.holding()),
+            DrainStage::Connections => format!("draining, waits for {}", drain.holding()),
+        },
     }
 }
 

@@ -103,14 +103,11 @@ fn text(summary: &Summary) -> String {
             "drain",
             match drain.stage {
                 DrainStage::Delay => format!(
-                    "still accepting for {left}, for load balancers to notice; {} connections",
-                    drain.connections
+                    "still accepting for {left}, for load balancers to notice; {}",
+                    drain.holding()
                 ),
                 DrainStage::Connections => {
-                    format!(
-                        "waits for {} connections, {left} at most",
-                        drain.connections
-                    )
+                    format!("waits for {}, {left} at most", drain.holding())
                 }
             },
         );

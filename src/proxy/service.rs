@@ -22,6 +22,7 @@ use super::respond::{Form, respond};
 use super::server_timing;
 use super::tls_fields::TlsFields;
 use super::tunnel::Tunnel;
+use super::upgrade::is_websocket;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Telemetry;
 use crate::upstream::ResponseBody;
@@ -139,7 +140,8 @@ fn answer(
                 Some(upstream) => {
                     record.switched(response.status());
                     let idle = snapshot.config.timeouts.tunnel_idle;
-                    let tunnel = Tunnel::new(upstream, record, idle);
+                    let websocket = method == Method::CONNECT || is_websocket(response.headers());
+                    let tunnel = Tunnel::new(upstream, record, idle, websocket);
                     response.map(|_| ProxyBody::tunnel(tunnel))
                 }
                 None => {

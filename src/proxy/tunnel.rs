@@ -29,6 +29,7 @@ pub struct Tunnel {
     upstream: Box<UpstreamSocket>,
     record: RequestRecord,
     idle: Duration,
+    websocket: bool,
 }
 
 /// How a tunnel ended.
@@ -49,12 +50,20 @@ impl Tunnel {
         upstream: Box<UpstreamSocket>,
         record: RequestRecord,
         idle: Duration,
+        websocket: bool,
     ) -> Self {
         Self {
             upstream,
             record,
             idle,
+            websocket,
         }
+    }
+
+    /// Whether it carries WebSocket (RFC 6455, RFC 8441).
+    #[must_use]
+    pub const fn is_websocket(&self) -> bool {
+        self.websocket
     }
 
     /// Passes on what `client` sends, `early` first, and what the upstream sends, until both

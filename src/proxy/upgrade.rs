@@ -23,6 +23,11 @@ const WEBSOCKET: &str = "websocket";
 /// RFC 6455 section 1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+/// Whether the fields of an answer with 101 switch to WebSocket.
+pub(super) fn is_websocket(fields: &HeaderMap) -> bool {
+    tokens(fields, &UPGRADE).any(|it| it.eq_ignore_ascii_case(WEBSOCKET.as_bytes()))
+}
+
 /// What a request asks to be switched to.
 #[derive(Debug)]
 pub(super) enum Upgrade {

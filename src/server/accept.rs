@@ -9,6 +9,7 @@ use socket2::SockRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{self, ServerContext};
+use super::heartbeat::{Heartbeat, Pulse};
 use super::listener::ListenerSocket;
 use super::per_ip::{Counted, LimitReached};
 use super::socket::ClientSocket;
@@ -24,6 +25,7 @@ use crate::tls::{self, Incoming, Proxied};
 pub struct Acceptor {
     listener: Arc<ListenerSocket>,
     reception: Reception,
+    pulse: Pulse,
 }
 
 /// Where accepted connections begin to be served.
@@ -109,12 +111,14 @@ impl ConnectionPermits {
 
 impl Acceptor {
     /// A loop for `listener`, which listens on `address` and which the configuration calls `name`.
+    /// `heartbeat` waits for its answers from here on.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         listener: Arc<ListenerSocket>,
         address: ListenAddress,
         name: Arc<str>,
         context: Arc<ServerContext>,
+        heartbeat: &Heartbeat,
     ) -> Self {
         Self {
             listener,
@@ -123,6 +127,7 @@ impl Acceptor {
                 name,
                 context,
             },
+            pulse: heartbeat.join(),
         }
     }
 
@@ -131,22 +136,51 @@ impl Acceptor {
     /// A loop takes its permit when it has a connection to use it for: taken before, each idle
     /// listener would keep one from the others. So one accepted connection a listener may wait
     /// for a permit; all others wait in the backlog.
-    pub async fn run(self, mut stop: Drain, drain: Drain) {
-        let reception = &self.reception;
-        let context = &reception.context;
+    pub async fn run(self, stop: Drain, drain: Drain) {
+        let Self {
+            listener,
+            reception,
+            mut pulse,
+        } = self;
+        let last = reception.accept(&listener, &mut pulse, stop, &drain).await;
+        pulse.leave();
+        // Nobody accepts here any more: what comes is another loop's, or refused.
+        drop(listener);
+        if let Some((waiting, state)) = last {
+            reception.serve_last(waiting, drain, state).await;
+        }
+    }
+}
+
+impl Reception {
+    /// Accepts until `stop` is signaled. Returns the connection that waited for its permit then,
+    /// and the listener as it was.
+    async fn accept(
+        &self,
+        listener: &ListenerSocket,
+        pulse: &mut Pulse,
+        mut stop: Drain,
+        drain: &Drain,
+    ) -> Option<(Waiting, Option<Arc<ListenerState>>)> {
+        let context = &self.context;
         let mut trouble = Trouble::default();
         // A reload may remove the listener while a connection is in our hands: it is served as
         // of before.
         let mut state = None;
-        let last = loop {
-            let accepted = tokio::select! {
-                biased;
-                () = stop.signaled() => return,
-                accepted = self.listener.accept() => accepted,
+        loop {
+            let accept = async {
+                tokio::select! {
+                    biased;
+                    () = stop.signaled() => None,
+                    accepted = listener.accept() => Some(accepted),
+                }
+            };
+            let Some(accepted) = pulse.during(accept).await else {
+                return None;
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    reception.refresh(&mut state);
+                    self.refresh(&mut state);
                     let proxied = state
                         .as_ref()
                         .is_some_and(|listener| listener.proxied.contains(peer));
@@ -160,7 +194,7 @@ impl Acceptor {
                         Ok(counted) => counted,
                         Err(LimitReached) => {
                             let tls = state.as_ref().is_some_and(|it| it.sites.is_some());
-                            refuse(context, &reception.name, tls, &stream, peer);
+                            refuse(context, &self.name, tls, &stream, peer);
                             continue;
                         }
                     };
@@ -170,52 +204,49 @@ impl Acceptor {
                         sender: proxied.then_some(peer),
                         counted,
                     };
-                    let permit = tokio::select! {
-                        biased;
-                        () = stop.signaled() => break waiting,
-                        permit = context.permits.acquire() => permit,
+                    let permit = async {
+                        tokio::select! {
+                            biased;
+                            () = stop.signaled() => Stopped::Yes,
+                            permit = context.permits.acquire() => Stopped::No(permit),
+                        }
                     };
-                    // The semaphore is never closed.
-                    let Some(permit) = permit else { return };
-                    reception.serve(waiting, permit, drain.clone(), &mut state);
+                    let permit = match pulse.during(permit).await {
+                        Stopped::Yes => return Some((waiting, state)),
+                        // The semaphore is never closed.
+                        Stopped::No(None) => return None,
+                        Stopped::No(Some(permit)) => permit,
+                    };
+                    self.serve(waiting, permit, drain.clone(), &mut state);
                     if let Some(errors) = trouble.over(Instant::now()) {
-                        tracing::info!(listener = %reception.name, errors, "accepting again");
+                        tracing::info!(listener = %self.name, errors, "accepting again");
                     }
                 }
                 Err(error) => {
                     let fault = fault_of(&error);
-                    if let Some(listener) = context.snapshot.load().listener(&reception.name) {
+                    if let Some(listener) = context.snapshot.load().listener(&self.name) {
                         listener.metrics.accept_error(fault);
                     }
                     if fault == AcceptFault::Connection {
-                        tracing::debug!(listener = %reception.name, %error, "accept failed");
+                        tracing::debug!(listener = %self.name, %error, "accept failed");
                         continue;
                     }
                     let (first, pause) = trouble.more(Instant::now());
                     if first {
                         tracing::error!(
-                            listener = %reception.name, %error, class = fault.name(),
+                            listener = %self.name, %error, class = fault.name(),
                             "cannot accept: pausing between tries; {}", remedy(fault)
                         );
                     }
-                    tokio::select! {
-                        () = stop.signaled() => return,
-                        () = tokio::time::sleep(pause) => {}
+                    let stopped = tokio::time::timeout(pause, stop.signaled());
+                    if pulse.during(stopped).await.is_ok() {
+                        return None;
                     }
                 }
             }
-        };
-        let Self {
-            listener,
-            reception,
-        } = self;
-        // Nobody accepts here any more: what comes is another loop's, or refused.
-        drop(listener);
-        reception.serve_last(last, drain, state).await;
+        }
     }
-}
 
-impl Reception {
     /// Serves the connection that waited for its permit when a reload ended the loop. At the end
     /// of the daemon it is closed, as those in the backlog are.
     async fn serve_last(
@@ -314,6 +345,13 @@ impl Held {
         context.permits.release(permit);
         drop(counted);
     }
+}
+
+/// Whether the loop is to end.
+enum Stopped {
+    Yes,
+    /// `None`: there will never be one.
+    No(Option<OwnedSemaphorePermit>),
 }
 
 /// A row of errors: told once at its start and once when it is over.

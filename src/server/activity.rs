@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use super::h1_framing::Refusal;
 use crate::config::Timeouts;
+use crate::telemetry::ListenerMetrics;
 
 /// Shared by the parts of one connection. All parts run in the connection's task but h2 stream
 /// bodies, which hyper spawns; hence atomics.
 #[derive(Debug)]
 pub(super) struct Activity {
     base: Instant,
+    metrics: Arc<ListenerMetrics>,
     requests: AtomicUsize,
     /// When the last request ended, or the connection began.
     idle_since: AtomicU64,
@@ -32,21 +34,44 @@ pub(super) struct Activity {
     tunnel: AtomicBool,
     /// The body of a response failed on its way.
     response_broke: AtomicBool,
+    /// The next answer is the last.
+    last_answer: AtomicBool,
 }
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Activity>);
+pub(super) struct InFlight {
+    activity: Arc<Activity>,
+    /// Whether it is counted as a request, not as a tunnel.
+    counted: bool,
+}
 
 impl InFlight {
     /// The body of its response failed.
     pub(super) fn broke(&self) {
-        self.0.broke();
+        self.activity.broke();
     }
 
     /// Its response was 101.
     pub(super) fn switches(&self) {
-        self.0.tunnel.store(true, Ordering::Release);
+        self.activity.tunnel.store(true, Ordering::Release);
+    }
+
+    /// Whether its answer is the last of the connection.
+    pub(super) fn is_last(&self) -> bool {
+        self.activity.last_answer.load(Ordering::Acquire)
+    }
+
+    /// It is a tunnel by now, which its connection waits for all the same.
+    pub(super) fn tunnelled(mut self) -> Self {
+        self.uncount();
+        self
+    }
+
+    fn uncount(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            self.activity.metrics.request_ended();
+        }
     }
 }
 
@@ -70,9 +95,10 @@ impl Due {
 }
 
 impl Activity {
-    pub(super) fn new(base: Instant) -> Arc<Self> {
+    pub(super) fn new(base: Instant, metrics: Arc<ListenerMetrics>) -> Arc<Self> {
         Arc::new(Self {
             base,
+            metrics,
             requests: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
@@ -81,6 +107,7 @@ impl Activity {
             refusal: OnceLock::new(),
             tunnel: AtomicBool::new(false),
             response_broke: AtomicBool::new(false),
+            last_answer: AtomicBool::new(false),
         })
     }
 
@@ -91,7 +118,11 @@ impl Activity {
         let queued = self.queued.load(Ordering::Acquire);
         self.queued
             .store(queued.saturating_sub(1), Ordering::Release);
-        InFlight(self.clone())
+        self.metrics.request_began();
+        InFlight {
+            activity: self.clone(),
+            counted: true,
+        }
     }
 
     /// The first byte of a head came, and not its last.
@@ -143,6 +174,11 @@ impl Activity {
     /// Whether the connection speaks another protocol by now.
     pub(super) fn is_tunnel(&self) -> bool {
         self.tunnel.load(Ordering::Acquire)
+    }
+
+    /// The next answer over HTTP/1 is the last.
+    pub(super) fn next_is_last(&self) {
+        self.last_answer.store(true, Ordering::Release);
     }
 
     /// Whether a request is being answered.
@@ -199,14 +235,21 @@ impl Activity {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.idle_since.store(self.0.now(), Ordering::Release);
-        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+        self.uncount();
+        let activity = &self.activity;
+        activity.idle_since.store(activity.now(), Ordering::Release);
+        activity.requests.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn activity() -> Arc<Activity> {
+        let metrics = crate::telemetry::Metrics::default().listener("test");
+        Activity::new(Instant::now(), metrics)
+    }
 
     fn timeouts() -> Timeouts {
         Timeouts {
@@ -221,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_due_timer_follows_what_happens() {
-        let activity = Activity::new(Instant::now());
+        let activity = activity();
         let due = |heads, blocked| activity.due(&timeouts(), heads, blocked);
         assert!(matches!(
             activity.due(&timeouts(), true, None),
@@ -239,18 +282,23 @@ mod tests {
         activity.head_ended();
         activity.heads_whole(1);
         let request = activity.begin();
+        assert_eq!(activity.metrics.under_way().requests, 1);
         assert!(activity.is_busy());
         assert_eq!(due(true, None), None);
         let blocked = Instant::now();
         let at = blocked + timeouts().response_idle;
         assert_eq!(due(true, Some(blocked)), Some(Due::ResponseIdle(at)));
+        let request = request.tunnelled();
+        assert_eq!(activity.metrics.under_way().requests, 0);
+        assert!(activity.is_busy());
         drop(request);
+        assert_eq!(activity.metrics.under_way().requests, 0);
         assert!(!activity.is_busy());
         assert!(matches!(due(true, None), Some(Due::KeepAlive(_))));
     }
     #[test]
     fn a_pipelined_head_has_its_time_from_the_answer_before_it() {
-        let activity = Activity::new(Instant::now());
+        let activity = activity();
         activity.heads_whole(1);
         let request = activity.begin();
         activity.head_began();
@@ -265,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_refusal_waits_for_the_answers_before_it() {
-        let activity = Activity::new(Instant::now());
+        let activity = activity();
         assert_eq!(activity.due_refusal(), None);
         activity.heads_whole(1);
         activity.refuse(Refusal::Framing);

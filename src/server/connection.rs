@@ -138,7 +138,7 @@ async fn begin(
 ) -> Option<Serving> {
     let local = match address {
         ListenAddress::Tcp(own) if !own.ip().is_unspecified() => Some(own),
-        ListenAddress::Tcp(_) | ListenAddress::Unix(_) => stream.local_addr(),
+        _ => stream.local_addr(),
     };
     let mut counted = None;
     if incoming.proxy.is_some() {

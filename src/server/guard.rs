@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Method, Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -80,6 +81,10 @@ where
             if let Some(tunnel) = response.body_mut().take_tunnel() {
                 let request = in_flight.take();
                 this.tunnels.open(tunnel, this.stream.take(), request);
+            } else if in_flight.as_ref().is_some_and(InFlight::is_last) {
+                // hyper closes the connection after it.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
             }
             response.map(|body| NotedBody { body, in_flight })
         })

@@ -64,7 +64,7 @@ pub(super) async fn serve_h1<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let activity = Activity::new(Instant::now());
+    let activity = Activity::new(Instant::now(), metrics.clone());
     let (timeouts, limits) = (&config.timeouts, &config.limits);
     // The guard is exact; hyper only has to take what it lets through.
     let head = limits.request_line + limits.request_headers + 2 * (EMPTY_LINES + 2);
@@ -170,7 +170,8 @@ pub(super) async fn serve_h2<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Activity::new(Instant::now());
+    let _open = OpenHttp2::new(metrics.clone());
+    let activity = Activity::new(Instant::now(), metrics.clone());
     let (timeouts, limits) = (&config.timeouts, &config.limits);
     // What comes near the limits is answered with 431; h2 refuses a list that is larger still.
     let list = limits.request_headers + FIELD_OVERHEAD * limits.request_header_count;
@@ -230,4 +231,20 @@ where
         guard.farewell(fault, &flusher).await;
     }
     end
+}
+
+/// Counts a connection that speaks HTTP/2 while it lives.
+struct OpenHttp2(Arc<ListenerMetrics>);
+
+impl OpenHttp2 {
+    fn new(metrics: Arc<ListenerMetrics>) -> Self {
+        metrics.http2_opened();
+        Self(metrics)
+    }
+}
+
+impl Drop for OpenHttp2 {
+    fn drop(&mut self) {
+        self.0.http2_closed();
+    }
 }

@@ -1,4 +1,4 @@
-//! Binding: socket options and the errors that an operator can mend.
+//! Binding and taking over: socket options and the errors that an operator can mend.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use super::inherited::{InheritedSocket, InheritedSockets};
 use super::socket::ClientSocket;
 use crate::config::ListenAddress;
 use crate::report::Peer;
@@ -27,6 +28,15 @@ pub enum BindError {
     /// On a unix socket.
     #[error(transparent)]
     Unix(#[from] SocketError),
+    /// On a socket of the service manager.
+    #[error("cannot listen on {address}")]
+    Inherited {
+        /// The address, `systemd:NAME`.
+        address: ListenAddress,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// What a listener listens with. Dropping it closes it; the file of a unix socket goes with it.
@@ -34,24 +44,51 @@ pub enum BindError {
 pub enum ListenerSocket {
     /// Over TCP.
     Tcp(TcpListener),
-    /// On a unix socket.
-    Unix(UnixListener, SocketFile),
+    /// On a unix socket; without a file of ours where the service manager opened it.
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 impl ListenerSocket {
-    /// Listens on `address`. Everybody who reaches the directory of a unix socket may connect, as
-    /// everybody may over TCP.
+    /// Listens on `address`: with one socket, or with each of `inherited` that has the name.
+    /// Everybody who reaches the directory of a unix socket of ours may connect, as everybody may
+    /// over TCP.
     ///
     /// # Errors
     /// The system's, with what to do about the usual ones.
-    pub fn bind(address: &ListenAddress, backlog: u32) -> Result<Self, BindError> {
+    pub fn open(
+        address: &ListenAddress,
+        backlog: u32,
+        inherited: &InheritedSockets,
+    ) -> Result<Vec<Self>, BindError> {
         match address {
-            ListenAddress::Tcp(address) => bind(*address, backlog).map(Self::Tcp),
+            ListenAddress::Tcp(address) => Ok(vec![Self::Tcp(bind(*address, backlog)?)]),
             ListenAddress::Unix(path) => {
                 let (listener, file) = bind_unix(path, SocketAccess::Everybody, backlog)?;
-                Ok(Self::Unix(listener, file))
+                Ok(vec![Self::Unix(listener, Some(file))])
+            }
+            ListenAddress::Systemd(name) => {
+                let opened = inherited
+                    .named(name)
+                    .map(|socket| Self::inherit(socket, backlog));
+                let opened: io::Result<Vec<_>> = opened.collect();
+                opened.map_err(|source| BindError::Inherited {
+                    address: address.clone(),
+                    source,
+                })
             }
         }
+    }
+
+    fn inherit(socket: &InheritedSocket, backlog: u32) -> io::Result<Self> {
+        let socket = match socket.duplicate()? {
+            InheritedSocket::Tcp(listener) => {
+                tune(&SockRef::from(&listener))?;
+                Self::Tcp(TcpListener::from_std(listener)?)
+            }
+            InheritedSocket::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?, None),
+        };
+        socket.backlog(backlog);
+        Ok(socket)
     }
 
     /// Where it listens: the port that it got instead of port 0.
@@ -61,7 +98,12 @@ impl ListenerSocket {
             Self::Tcp(listener) => listener
                 .local_addr()
                 .map_or_else(|_| asked.clone(), ListenAddress::Tcp),
-            Self::Unix(..) => asked.clone(),
+            Self::Unix(listener, None) => {
+                let address = listener.local_addr().ok();
+                let path = address.as_ref().and_then(|it| it.as_pathname());
+                path.map_or_else(|| asked.clone(), |it| ListenAddress::Unix(it.to_owned()))
+            }
+            Self::Unix(_, Some(_)) => asked.clone(),
         }
     }
 
@@ -102,10 +144,6 @@ const UNSENT: u32 = 256 * 1024;
 
 /// Listens on `address`. An IPv6 wildcard serves IPv4 too (as nginx's `ipv6only=off` and every
 /// other proxy's default); SO_REUSEADDR is set, so that a restart need not wait for TIME_WAIT.
-/// TCP_NODELAY is set, which accepted sockets inherit: flights and the ends of responses are small
-/// writes that must not wait for an ACK. So are TCP_NOTSENT_LOWAT, where the system has it, and that the
-/// kernel stamps what comes, where it can.
-///
 /// # Errors
 /// The system's, with what to do about the usual ones.
 pub fn bind(address: SocketAddr, backlog: u32) -> Result<TcpListener, BindError> {
@@ -119,18 +157,26 @@ pub fn bind(address: SocketAddr, backlog: u32) -> Result<TcpListener, BindError>
             socket.set_only_v6(!address.ip().is_unspecified())?;
         }
         socket.set_reuse_address(true)?;
-        socket.set_tcp_nodelay(true)?;
-        if let Err(error) = stamp_arrivals(&socket) {
-            // Then time in our socket buffers is told as the client's.
-            tracing::warn!(%address, %error, "no receive time stamps");
-        }
-        #[cfg(any(target_os = "android", target_os = "linux"))]
-        socket.set_tcp_notsent_lowat(UNSENT)?;
+        tune(&SockRef::from(&socket))?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         TcpListener::from_std(socket.into())
     };
     bound().map_err(|source| BindError::Tcp { address, source })
+}
+
+/// Sets what accepted sockets inherit. TCP_NODELAY: flights and the ends of responses are small
+/// writes that must not wait for an ACK. So are TCP_NOTSENT_LOWAT, where the system has it, and that
+/// the kernel stamps what comes, where it can.
+fn tune(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if let Err(error) = stamp_arrivals(&**socket) {
+        // Then time in our socket buffers is told as the client's.
+        tracing::warn!(%error, "no receive time stamps");
+    }
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    socket.set_tcp_notsent_lowat(UNSENT)?;
+    Ok(())
 }
 
 fn hint(error: &io::Error) -> &'static str {

@@ -16,7 +16,9 @@ mod h2_guard;
 mod h2_ledger;
 mod h2_meter;
 mod h2_windows;
+mod heartbeat;
 mod http;
+mod inherited;
 mod linger;
 mod listener;
 mod outbox;
@@ -28,4 +30,6 @@ mod tunnels;
 
 pub use accept::{Acceptor, ConnectionPermits};
 pub use connection::ServerContext;
+pub use heartbeat::Heartbeat;
+pub use inherited::InheritedSockets;
 pub use listener::{BindError, ListenerSocket, bind};

@@ -181,8 +181,13 @@ impl<'a> TimerTable<'a> {
                 Some(turn) => return turn,
                 None => {
                     draining = true;
-                    ask(connection);
-                    // A client that has asked nothing yet would be waited for: not for long.
+                    if self.streams || self.activity.is_busy() {
+                        ask(connection);
+                    } else {
+                        // hyper would close it at once, under a request that is on its way.
+                        self.activity.next_is_last();
+                    }
+                    // A client that asks nothing would be waited for: not for long.
                     self.goodbye = Some(("shutdown", Instant::now() + GOODBYE));
                 }
             }
@@ -371,7 +376,7 @@ mod tests {
         let io = Outbox::new(ClientSocket::Tcp(ours));
         io.gather();
         let flusher = io.flusher();
-        let activity = Activity::new(Instant::now());
+        let activity = activity();
         activity.refuse(Refusal::RequestLine);
         let mut timers = TimerTable::new(activity, &flusher, &defaults::TIMEOUTS, false);
         // More than the kernel holds for a client that does not read.
@@ -392,6 +397,11 @@ mod tests {
         assert_eq!(end, Turn::End(End::Refused(Refusal::RequestLine)));
         assert_eq!(answer.left, 0);
     }
+    fn activity() -> Arc<Activity> {
+        let metrics = crate::telemetry::Metrics::default().listener("test");
+        Activity::new(Instant::now(), metrics)
+    }
+
     /// As hyper with nothing to do.
     struct Waiting;
 
@@ -417,7 +427,7 @@ mod tests {
         let (_client, io) = socket().await;
         let flusher = io.flusher();
         let (_sender, drain) = crate::drain::channel();
-        let activity = Activity::new(Instant::now());
+        let activity = activity();
         let mut timers = TimerTable::new(activity.clone(), &flusher, &defaults::TIMEOUTS, false);
         let mut turn = async |patience: u32| {
             let mut waiting = Waiting;
@@ -452,7 +462,7 @@ mod tests {
         let (mut client, io) = socket().await;
         let flusher = io.flusher();
         let (sender, drain) = crate::drain::channel();
-        let activity = Activity::new(Instant::now());
+        let activity = activity();
         let mut timers = TimerTable::new(activity.clone(), &flusher, &defaults::TIMEOUTS, false);
         let mut guard = H1Guard::new(io, activity.clone(), limits);
         {

@@ -33,7 +33,10 @@ pub(super) struct Open {
 }
 
 #[derive(Debug)]
-struct Count(Arc<ListenerMetrics>);
+struct Count {
+    metrics: Arc<ListenerMetrics>,
+    websocket: bool,
+}
 
 impl Tunnels {
     pub(super) fn new(metrics: Arc<ListenerMetrics>) -> Arc<Self> {
@@ -50,11 +53,13 @@ impl Tunnels {
         stream: Option<OnUpgrade>,
         request: Option<InFlight>,
     ) {
-        self.metrics.tunnel_opened();
-        let open = Open {
-            tunnel,
-            count: Count(self.metrics.clone()),
+        let websocket = tunnel.is_websocket();
+        self.metrics.tunnel_opened(websocket);
+        let count = Count {
+            metrics: self.metrics.clone(),
+            websocket,
         };
+        let open = Open { tunnel, count };
         let Some(stream) = stream else {
             if let Some(request) = request {
                 request.switches();
@@ -62,6 +67,7 @@ impl Tunnels {
             *self.next() = Some(open);
             return;
         };
+        let request = request.map(InFlight::tunnelled);
         // Ends with the stream: `limits.h2_streams` bounds them.
         tokio::spawn(async move {
             match stream.await {
@@ -106,6 +112,6 @@ impl Open {
 
 impl Drop for Count {
     fn drop(&mut self) {
-        self.0.tunnel_closed();
+        self.metrics.tunnel_closed(self.websocket);
     }
 }

@@ -48,6 +48,21 @@ pub struct HandshakeTotals {
     pub probes: u64,
 }
 
+/// What is under way at one moment, and what a drain waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnderWay {
+    /// Handshakes.
+    pub handshakes: u64,
+    /// Requests whose answer is not whole; not those that have become tunnels.
+    pub requests: u64,
+    /// Connections that speak HTTP/2.
+    pub http2_connections: u64,
+    /// Tunnels that carry WebSocket.
+    pub websockets: u64,
+    /// Tunnels of other upgrades.
+    pub other_tunnels: u64,
+}
+
 /// Handshakes of one listener and server name so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerNameTotals {
@@ -82,7 +97,10 @@ const HELLO_RETRY: usize = 4;
 const HTTP2_ABUSE: usize = 5;
 const UNDETERMINED: usize = HTTP2_ABUSE + Http2Limit::ALL.len();
 const TUNNELS: usize = UNDETERMINED + 1;
-const FALSE_START: usize = TUNNELS + 1;
+const WEBSOCKETS: usize = TUNNELS + 1;
+const HTTP2_OPEN: usize = WEBSOCKETS + 1;
+const REQUESTS_OPEN: usize = HTTP2_OPEN + 1;
+const FALSE_START: usize = REQUESTS_OPEN + 1;
 const RESUMPTION: usize = FALSE_START + FalseStart::NAMES.len();
 /// The histograms of durations: one for each version and kind.
 const DURATIONS: usize = ProtocolVersion::ALL.len() * KINDS;
@@ -108,14 +126,42 @@ impl ListenerMetrics {
         self.counters.lane().decrement(CONNECTIONS);
     }
 
-    /// `tunnels_open` +1.
-    pub fn tunnel_opened(&self) {
-        self.counters.lane().add(TUNNELS, 1);
+    /// `tunnels_open` +1, and whether it carries WebSocket.
+    pub fn tunnel_opened(&self, websocket: bool) {
+        let lane = self.counters.lane();
+        lane.add(TUNNELS, 1);
+        if websocket {
+            lane.add(WEBSOCKETS, 1);
+        }
     }
 
-    /// `tunnels_open` -1.
-    pub fn tunnel_closed(&self) {
-        self.counters.lane().decrement(TUNNELS);
+    /// `tunnels_open` -1, as it was opened.
+    pub fn tunnel_closed(&self, websocket: bool) {
+        let lane = self.counters.lane();
+        lane.decrement(TUNNELS);
+        if websocket {
+            lane.decrement(WEBSOCKETS);
+        }
+    }
+
+    /// A connection begins to speak HTTP/2.
+    pub fn http2_opened(&self) {
+        self.counters.lane().add(HTTP2_OPEN, 1);
+    }
+
+    /// It is over.
+    pub fn http2_closed(&self) {
+        self.counters.lane().decrement(HTTP2_OPEN);
+    }
+
+    /// A request has come.
+    pub fn request_began(&self) {
+        self.counters.lane().add(REQUESTS_OPEN, 1);
+    }
+
+    /// Its answer is whole, or it has become a tunnel.
+    pub fn request_ended(&self) {
+        self.counters.lane().decrement(REQUESTS_OPEN);
     }
 
     /// `tls_handshakes_started_total` and `tls_handshakes_in_flight` +1.
@@ -175,6 +221,19 @@ impl ListenerMetrics {
     #[must_use]
     pub fn connections_open(&self) -> u64 {
         self.counters.gauge(CONNECTIONS)
+    }
+
+    /// What is under way now.
+    #[must_use]
+    pub fn under_way(&self) -> UnderWay {
+        let websockets = self.counters.gauge(WEBSOCKETS);
+        UnderWay {
+            handshakes: self.counters.gauge(IN_FLIGHT),
+            requests: self.counters.gauge(REQUESTS_OPEN),
+            http2_connections: self.counters.gauge(HTTP2_OPEN),
+            websockets,
+            other_tunnels: self.counters.gauge(TUNNELS).saturating_sub(websockets),
+        }
     }
 
     /// How its handshakes ended so far.

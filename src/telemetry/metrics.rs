@@ -10,7 +10,7 @@ use super::counts::Counts;
 use super::exposition::{Exposition, Format, Kind};
 use super::key_log_metrics::{self, KeyLogMetrics};
 use super::limit_metrics::{Limit, LimitRefusals};
-use super::listener_metrics::{self, HandshakeTotals, ListenerMetrics};
+use super::listener_metrics::{self, HandshakeTotals, ListenerMetrics, UnderWay};
 use super::metrics_settings::MetricsSettings;
 use super::mix::Mix;
 use super::reload_metrics::{ReloadMetrics, ReloadOutcome};
@@ -175,6 +175,22 @@ impl Metrics {
             totals.handshakes.probes += handshakes.probes;
         }
         totals
+    }
+
+    /// What is under way now, over all listeners.
+    #[must_use]
+    pub fn under_way(&self) -> UnderWay {
+        let handles = self.handles();
+        let mut all = UnderWay::default();
+        for listener in handles.listeners.values() {
+            let own = listener.under_way();
+            all.handshakes += own.handshakes;
+            all.requests += own.requests;
+            all.http2_connections += own.http2_connections;
+            all.websockets += own.websockets;
+            all.other_tunnels += own.other_tunnels;
+        }
+        all
     }
 
     /// What windows are made of, over all listeners.

@@ -50,7 +50,7 @@ pub use history::{History, Window};
 pub use hub::{LogError, Telemetry, TelemetryGuard};
 pub use key_log_metrics::KeyLogMetrics;
 pub use limit_metrics::Limit;
-pub use listener_metrics::{HandshakeTotals, ListenerMetrics, ServerNameTotals};
+pub use listener_metrics::{HandshakeTotals, ListenerMetrics, ServerNameTotals, UnderWay};
 pub use metrics::{Metrics, Totals};
 pub use mix::Mix;
 pub use reload_metrics::ReloadOutcome;

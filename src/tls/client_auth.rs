@@ -429,7 +429,7 @@ mod tests {
                 false_start: crate::config::FalseStartMode::Allow,
                 certificate_compression: true,
                 resumption: crate::config::Resumption {
-                    mode: ResumptionMode::Tickets(TicketKeys::Rotated(Duration::from_secs(60))),
+                    mode: ResumptionMode::Tickets(TicketKeys::rotated(Duration::from_secs(60))),
                     lifetime: Duration::from_secs(60),
                     tickets: 2,
                     cache_size: 1 << 20,

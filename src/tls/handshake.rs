@@ -448,7 +448,7 @@ mod tests {
     impl Rig {
         fn new(change: impl FnOnce(&mut Policy)) -> Self {
             let (sites, roots) = fixture::trusted_sites(|policy| {
-                let rotated = TicketKeys::Rotated(Duration::from_secs(60));
+                let rotated = TicketKeys::rotated(Duration::from_secs(60));
                 policy.resumption.mode = ResumptionMode::Tickets(rotated);
                 change(policy);
             });
@@ -862,7 +862,7 @@ mod tests {
     #[tokio::test]
     async fn sessions_are_opened_before_they_count() {
         for mode in [
-            ResumptionMode::Tickets(TicketKeys::Rotated(Duration::from_secs(60))),
+            ResumptionMode::Tickets(TicketKeys::rotated(Duration::from_secs(60))),
             ResumptionMode::Cache,
         ] {
             let rig = Rig::new(|policy| policy.resumption.mode = mode.clone());

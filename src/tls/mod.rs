@@ -42,6 +42,7 @@ mod sites;
 mod streaming;
 mod ticket_key;
 mod ticket_ring;
+mod ticket_state;
 mod timestamp;
 mod transcript;
 mod transport;

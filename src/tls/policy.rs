@@ -17,7 +17,7 @@ use super::resumption::Sessions;
 use super::scope::Scope;
 use super::ticket_ring::TicketKeyError;
 use super::timestamp::Timestamp;
-use crate::config::{ClientAuthMode, Location, Policy, ResumptionMode, TicketKeys};
+use crate::config::{ClientAuthMode, Location, Policy, ResumptionMode, Rotation, TicketKeys};
 use crate::report::ProtocolVersion;
 
 /// A policy with its provider, its ticket keys and its session store.
@@ -82,6 +82,15 @@ impl TlsPolicy {
                 }),
             None => Scope::of(&spec),
         };
+        if let ResumptionMode::Tickets(TicketKeys::Rotated(Rotation { file: None, .. })) =
+            &spec.resumption.mode
+        {
+            let policy = &*spec.name;
+            tracing::debug!(
+                policy,
+                "no runtime.state_dir: tickets end with this process"
+            );
+        }
         let kept = previous.map(|previous| &previous.sessions);
         let kept = kept.filter(|sessions| sessions.serve(&spec.resumption, &scope));
         let sessions = match kept {

@@ -245,7 +245,7 @@ mod tests {
     }
 
     fn tickets() -> Sessions {
-        sessions(ResumptionMode::Tickets(TicketKeys::Rotated(
+        sessions(ResumptionMode::Tickets(TicketKeys::rotated(
             Duration::from_secs(3600),
         )))
     }

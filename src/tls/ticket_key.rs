@@ -9,6 +9,7 @@
 //! authenticated. The scope tag, keyed too, tells a ticket of another policy from a damaged one.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::error::Unspecified;
@@ -31,6 +32,8 @@ pub(super) struct TicketKey {
     tag: [u8; TAG],
     secret: hkdf::Prk,
     made: Timestamp,
+    /// What it was derived from, where it is to be written down.
+    material: Option<Arc<KeyMaterial>>,
 }
 
 /// A session out of a ticket.
@@ -118,6 +121,19 @@ impl KeyMaterial {
             tag: tag(&secret, scope)?,
             secret,
             made: self.made,
+            material: None,
+        })
+    }
+
+    /// The same, which still knows what it comes from.
+    ///
+    /// # Errors
+    /// As for [`KeyMaterial::key`].
+    pub(super) fn kept_key(self, scope: &Scope) -> Result<TicketKey, Unspecified> {
+        let key = self.key(scope)?;
+        Ok(TicketKey {
+            material: Some(Arc::new(self)),
+            ..key
         })
     }
 }
@@ -133,6 +149,11 @@ impl TicketKey {
         self.made
     }
 
+    /// What it was derived from, where it is to be written down.
+    pub(super) const fn material(&self) -> Option<&Arc<KeyMaterial>> {
+        self.material.as_ref()
+    }
+
     /// The same key for tickets of another scope.
     ///
     /// # Errors
@@ -143,6 +164,7 @@ impl TicketKey {
             tag: tag(&self.secret, scope)?,
             secret: self.secret.clone(),
             made: self.made,
+            material: self.material.clone(),
         })
     }
 

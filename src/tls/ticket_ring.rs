@@ -9,11 +9,12 @@ use aws_lc_rs::error::Unspecified;
 use super::key_directory::{self, KeyDirectoryError, KeyFile};
 use super::scope::Scope;
 use super::ticket_key::{KeyMaterial, Opened, TicketKey};
+use super::ticket_state::{self, TicketStateError};
 use super::timestamp::Timestamp;
 use super::work::Verdict;
-use crate::config::TicketKeys;
+use crate::config::{Rotation, TicketKeys};
 
-/// The keys, made in memory and changed by time, or read from a directory.
+/// The keys, made here and changed by time, or read from a directory that a fleet shares.
 #[derive(Debug)]
 pub(super) struct TicketRing {
     source: TicketKeys,
@@ -23,6 +24,8 @@ pub(super) struct TicketRing {
     keys: ArcSwap<Vec<Arc<TicketKey>>>,
     /// What the last look at the directory complained of: said once, not every few seconds.
     complaint: Mutex<Option<String>>,
+    /// The names of the keys that are in the file of the rotation.
+    saved: Mutex<Vec<[u8; 16]>>,
 }
 
 /// Why there are no keys.
@@ -34,14 +37,17 @@ pub enum TicketKeyError {
     /// The directory.
     #[error(transparent)]
     Directory(#[from] KeyDirectoryError),
+    /// The file in which they outlive the process. It never keeps a ring from its keys.
+    #[error(transparent)]
+    State(#[from] TicketStateError),
 }
 
 /// How far clocks of a fleet may be apart.
 const SKEW: Duration = Duration::from_secs(300);
 
 impl TicketRing {
-    /// The keys of `source` for tickets of `scope` that live as long as `lifetime`. Keys in memory
-    /// are those of `previous` if it has such.
+    /// The keys of `source` for tickets of `scope` that live as long as `lifetime`. Keys of our own
+    /// are those of `previous` if it has such, else those of the last process if it left any.
     ///
     /// # Errors
     /// There is no key.
@@ -55,7 +61,12 @@ impl TicketRing {
         let previous = previous.filter(|ring| matches!(ring.source, TicketKeys::Rotated(_)));
         let keys = match (&source, previous) {
             (TicketKeys::Rotated(_), Some(previous)) => previous.keys_in(&scope)?,
-            (TicketKeys::Rotated(_), None) => vec![generate(&scope, now)?],
+            (TicketKeys::Rotated(rotation), None) => {
+                match restored(rotation, lifetime, &scope, now)? {
+                    keys if keys.is_empty() => vec![generate(&scope, now)?],
+                    keys => keys,
+                }
+            }
             (TicketKeys::Directory(directory), _) => {
                 let files = key_directory::read(&directory.path)?;
                 warn_of_exposed(&files);
@@ -68,6 +79,7 @@ impl TicketRing {
             scope,
             keys: ArcSwap::from_pointee(keys),
             complaint: Mutex::default(),
+            saved: Mutex::default(),
         })
     }
 
@@ -119,11 +131,19 @@ impl TicketRing {
         }
     }
 
-    /// Makes a new key if it is time, or reads the directory again. Blocks on files.
+    /// Makes a new key if it is time, or reads the directory again, and writes down what the next
+    /// process is to know. Blocks on files.
     pub(super) fn refresh(&self, policy: &str, now: Timestamp) {
-        let complaint = self.refreshed(policy, now).err().map(|error| {
-            std::error::Error::source(&error)
-                .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+        let result = self.refreshed(policy, now).and_then(|()| self.save());
+        let complaint = result.err().map(|error| {
+            let cause = std::error::Error::source(&error);
+            let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+            match error {
+                TicketKeyError::State(_) => {
+                    format!("ticket keys are not kept for the next start: {error}{cause}")
+                }
+                _ => format!("ticket keys stay as they are: {error}{cause}"),
+            }
         });
         let mut last = self
             .complaint
@@ -131,7 +151,7 @@ impl TicketRing {
             .unwrap_or_else(PoisonError::into_inner);
         if *last != complaint {
             if let Some(error) = &complaint {
-                tracing::error!(policy, %error, "ticket keys stay as they are");
+                tracing::error!(policy, "{error}");
             }
             *last = complaint;
         }
@@ -140,7 +160,7 @@ impl TicketRing {
     fn refreshed(&self, policy: &str, now: Timestamp) -> Result<(), TicketKeyError> {
         let old = self.keys.load_full();
         let new = match &self.source {
-            TicketKeys::Rotated(every) => self.rotated(&old, *every, now)?,
+            TicketKeys::Rotated(rotation) => self.rotated(&old, rotation.every, now)?,
             TicketKeys::Directory(directory) => {
                 let files = key_directory::read(&directory.path)?;
                 let keys = ready(&files, &self.scope)?;
@@ -156,6 +176,24 @@ impl TicketRing {
             let newest = keys.first().map(ToString::to_string);
             tracing::info!(policy, keys = keys.len(), newest, "ticket keys changed");
             self.keys.store(Arc::new(keys));
+        }
+        Ok(())
+    }
+
+    /// Writes the keys down, if they are to be and are not.
+    fn save(&self) -> Result<(), TicketKeyError> {
+        let TicketKeys::Rotated(Rotation {
+            file: Some(path), ..
+        }) = &self.source
+        else {
+            return Ok(());
+        };
+        let keys = self.keys.load();
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        if !names(&keys).eq(saved.iter()) {
+            let materials = keys.iter().filter_map(|key| key.material().cloned());
+            ticket_state::write(path, &materials.collect::<Vec<_>>())?;
+            *saved = names(&keys).copied().collect();
         }
         Ok(())
     }
@@ -184,8 +222,37 @@ impl TicketRing {
     }
 }
 
+/// The keys of the last process that can still open a ticket. None of a file that is not to be
+/// trusted: the next save replaces it.
+fn restored(
+    rotation: &Rotation,
+    lifetime: Duration,
+    scope: &Scope,
+    now: Timestamp,
+) -> Result<Vec<Arc<TicketKey>>, TicketKeyError> {
+    let Some(path) = &rotation.file else {
+        return Ok(Vec::new());
+    };
+    let found = ticket_state::read(path).unwrap_or_else(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::warn!(
+            %error, cause,
+            "the ticket keys of the last run are not used, and are replaced: sessions begin anew"
+        );
+        Vec::new()
+    });
+    // The last ticket of a key is over a lifetime after the next one took its place.
+    let opens = |key: &KeyMaterial| {
+        now.since(key.made()) < rotation.every + lifetime && key.made().since(now) <= SKEW
+    };
+    let useful = found.into_iter().filter(opens);
+    let keys = useful.map(|key| key.kept_key(scope).map(Arc::new));
+    keys.collect::<Result<_, _>>()
+        .map_err(|Unspecified| TicketKeyError::Random)
+}
+
 fn generate(scope: &Scope, now: Timestamp) -> Result<Arc<TicketKey>, TicketKeyError> {
-    let key = KeyMaterial::generate(now).and_then(|material| material.key(scope));
+    let key = KeyMaterial::generate(now).and_then(|material| material.kept_key(scope));
     key.map(Arc::new)
         .map_err(|Unspecified| TicketKeyError::Random)
 }
@@ -225,7 +292,7 @@ mod tests {
     }
 
     fn rotated(every: u64) -> TicketRing {
-        let source = TicketKeys::Rotated(Duration::from_secs(every));
+        let source = TicketKeys::rotated(Duration::from_secs(every));
         TicketRing::new(source, LIFETIME, Scope::named("a"), at(0), None).unwrap()
     }
 
@@ -279,13 +346,76 @@ mod tests {
             let scope = Scope::named(scope);
             TicketRing::new(source, LIFETIME, scope, at(1), Some(&ring)).unwrap()
         };
-        let faster = TicketKeys::Rotated(Duration::from_secs(30));
+        let faster = TicketKeys::rotated(Duration::from_secs(30));
         assert!(next(faster.clone(), "a").open(&ticket, at(1)).is_ok());
         let stricter = next(faster, "b");
         assert_eq!(stricter.open(&ticket, at(1)), Err(Verdict::Scope));
         let own = stricter.seal(b"y", at(1)).unwrap();
         assert!(stricter.open(&own, at(1)).is_ok());
         assert_eq!(ring.open(&own, at(1)), Err(Verdict::Scope));
+    }
+
+    fn kept(path: &Path, every: u64, now: u64) -> TicketRing {
+        let source = TicketKeys::Rotated(Rotation {
+            every: Duration::from_secs(every),
+            file: Some(path.to_owned()),
+        });
+        TicketRing::new(source, LIFETIME, Scope::named("a"), at(now), None).unwrap()
+    }
+
+    #[test]
+    fn keys_in_a_file_outlive_the_ring() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ticket-keys-a");
+        let first = kept(&path, 60, 0);
+        assert!(!path.exists(), "a check leaves nothing behind");
+        first.refresh("p", at(0));
+        let old = first.seal(b"old", at(0)).unwrap();
+        first.refresh("p", at(60));
+        let new = first.seal(b"new", at(60)).unwrap();
+        drop(first);
+
+        let second = kept(&path, 60, 61);
+        assert_eq!(second.newest(), Some(at(60)));
+        assert_eq!(second.open(&old, at(61)).unwrap().session, b"old");
+        assert_eq!(second.open(&new, at(61)).unwrap().session, b"new");
+        // What has had its time is not taken: the first key sealed until 60 at the latest.
+        let third = kept(&path, 60, 160);
+        assert_eq!(third.open(&old, at(160)), Err(Verdict::UnknownKey));
+        assert_eq!(third.open(&new, at(159)).unwrap().session, b"new");
+        third.refresh("p", at(160));
+        assert_eq!(third.newest(), Some(at(160)), "its time to seal was over");
+        let late = kept(&path, 60, 400);
+        assert_eq!(late.newest(), Some(at(400)));
+        // A clock that went back far.
+        let early = TicketRing::new(
+            late.source,
+            LIFETIME,
+            Scope::named("a"),
+            Timestamp::from_millis(START - 1_000_000),
+            None,
+        );
+        assert!(early.unwrap().newest() < Some(at(0)));
+    }
+
+    #[test]
+    fn keys_that_others_can_read_are_never_used_again() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ticket-keys-a");
+        let first = kept(&path, 60, 0);
+        first.refresh("p", at(0));
+        let ticket = first.seal(b"x", at(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let second = kept(&path, 60, 1);
+        assert_eq!(second.open(&ticket, at(1)), Err(Verdict::UnknownKey));
+        second.refresh("p", at(1));
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        let own = second.seal(b"y", at(1)).unwrap();
+        let third = kept(&path, 60, 2);
+        assert!(third.open(&own, at(2)).is_ok());
+        assert_eq!(third.open(&ticket, at(2)), Err(Verdict::UnknownKey));
     }
 
     #[test]

@@ -182,7 +182,7 @@ fn status_shows_what_a_drain_waits_for() {
     assert_eq!(daemon.socket("POST", "/api/drain", "").0, 202);
     wait_until(SOON, "the drain waits for the connection", || {
         let shown = daemon.command("status").run().success().stdout;
-        shown.contains("waits for 1 connections")
+        shown.contains("waits for 1 h2 connection, 1 request, ")
     });
     assert_eq!(daemon.command("status --ready").run().code, 1);
     // Draining again is no second signal, and nothing is reloaded.

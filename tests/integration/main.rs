@@ -11,6 +11,7 @@
     reason = "the helpers of tests fail as tests do"
 )]
 
+mod activation;
 mod admin;
 mod admin_socket;
 mod certificates;
@@ -37,6 +38,7 @@ mod key_log;
 mod limits;
 mod load;
 mod negotiation;
+mod notify;
 mod page;
 mod phases;
 mod probe;
@@ -44,6 +46,7 @@ mod proxy_protocol;
 mod reload;
 mod resumption;
 mod routes;
+mod seamless;
 mod series;
 mod server_name;
 mod shutdown;

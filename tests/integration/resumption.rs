@@ -1,12 +1,15 @@
 //! Resumption with real clients: by ticket and by session ID, over reloads, rotations and
 //! processes; and where it must not be, a full handshake with exactly the reason.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::{Daemon, Handshake, Origin, Output, Settings, Tool, certs, pause, wait_until};
+use crate::support::{
+    Activation, Daemon, Handshake, Origin, Output, Settings, Tool, certs, pause, wait_until,
+};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: example.test\r\nConnection: close\r\n\r\n";
 const SOON: Duration = Duration::from_secs(15);
@@ -408,6 +411,76 @@ fn two_processes_share_a_directory_and_two_without_do_not() {
         session.expect(&stranger, "unknown_key");
         session.expect(&one, "hit");
     }
+    // And whoever runs them can tell why.
+    for (daemon, hits, unknown) in [(&other, 2.0, 0.0), (&stranger, 0.0, 2.0)] {
+        for (result, count) in [("hit", hits), ("unknown_key", unknown)] {
+            let labels = [("listener", "https"), ("result", result)];
+            daemon.wait_metric("tls_resumption_total", &labels, count);
+        }
+        let page = daemon.admin("/").text();
+        let told = page.contains(
+            "of offers were tickets sealed with an unknown key: do the replicas share keys, and \
+             does a key outlive the tickets that it sealed?",
+        );
+        assert_eq!(told, unknown > 0.0, "{page}");
+    }
+}
+
+/// Ends `first`, and starts the daemon once more with its directory.
+fn restarted(first: &mut Daemon, before: &str) -> Daemon {
+    first.signal("TERM");
+    assert_eq!(first.wait_exit(SOON).code(), Some(0));
+    let mut second = first.activate_again(&Activation::new([]), before);
+    second.wait_listening("https");
+    second
+}
+
+#[test]
+fn tickets_of_before_a_restart_resume_where_keys_are_kept() {
+    // By the configuration, by systemd, and not at all.
+    let state = TempDir::new().unwrap();
+    let service = format!("export STATE_DIRECTORY={}/a:/b", state.path().display());
+    let own = format!("[runtime]\nstate_dir = \"{}/b\"", state.path().display());
+    for (more, before, ticket) in [
+        (&*own, ":", "hit"),
+        ("", &*service, "hit"),
+        ("", ":", "unknown_key"),
+    ] {
+        let settings = settings("").more(more);
+        let mut first = Daemon::activate(&settings, &Activation::new([]), before);
+        first.wait_listening("https");
+        let sessions = Session::all(&first);
+        let second = restarted(&mut first, before);
+        for session in sessions {
+            // What is stored by ID ends with the process.
+            let stored = session.way.contains("-no_ticket");
+            let expected = if stored { "cache_miss" } else { ticket };
+            session.expect(&second, expected);
+        }
+    }
+    for directory in ["a", "b"] {
+        let file = state.path().join(directory).join("ticket-keys-default");
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+    }
+}
+
+#[test]
+fn kept_keys_that_others_can_read_are_refused_and_replaced() {
+    let settings = settings("").more("[runtime]\nstate_dir = \"state\"");
+    let mut first = Daemon::activate(&settings, &Activation::new([]), ":");
+    first.wait_listening("https");
+    let session = Session::begin(&first, "-tls1_3");
+    let file = first.dir().join("state/ticket-keys-default");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mut second = restarted(&mut first, ":");
+    session.expect(&second, "unknown_key");
+    let text = second.log().text();
+    let told = format!("{} has the mode 0644", file.display());
+    assert!(text.contains(&told) && text.contains("WARN"), "{text}");
+    let own = Session::begin(&second, "-tls1_3");
+    let third = restarted(&mut second, ":");
+    own.expect(&third, "hit");
 }
 
 #[test]

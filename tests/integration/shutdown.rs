@@ -5,7 +5,9 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::support::h2_frames::{DATA, END_STREAM, GOAWAY, H2Client, get, window_update};
-use crate::support::{Client, Daemon, Origin, Settings, pause, read_response, wait_until};
+use crate::support::{
+    Client, Daemon, Origin, Settings, pause, read_response, wait_for, wait_until,
+};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -119,6 +121,75 @@ fn a_kept_connection_is_told_that_it_ends() {
     let response = read_response(&mut stream).unwrap();
     assert_eq!(response.head.one("connection"), Some("close"));
     assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn a_request_on_its_way_is_the_last_of_its_connection() {
+    let origin = Origin::named("first");
+    let mut daemon = Daemon::run(&Settings::new(origin.address()));
+    let ask = |stream: &mut BufReader<_>| {
+        write!(
+            BufReader::<crate::support::TlsStream>::get_mut(stream),
+            "GET / HTTP/1.1\r\nHost: example.test\r\n\r\n"
+        )?;
+        read_response(stream)
+    };
+    let connect = || BufReader::new(Client::new().connect(daemon.https()).unwrap());
+    // One that has just come, and one that was served before.
+    let (mut fresh, mut kept) = (connect(), connect());
+    assert_eq!(ask(&mut kept).unwrap().head.one("connection"), None);
+    // Both are served by now, or would be refused below.
+    daemon.wait_metric("tls_handshakes_total", &[("listener", "https")], 2.0);
+    daemon.signal("TERM");
+    wait_refused(&daemon);
+    for stream in [&mut fresh, &mut kept] {
+        let answer = ask(stream).unwrap();
+        assert_eq!(answer.text(), "first\n");
+        assert_eq!(answer.head.one("connection"), Some("close"));
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "in order");
+    }
+    assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn status_tells_what_a_drain_waits_for() {
+    let origin = Origin::start();
+    let mut settings = Settings::new(origin.address());
+    settings.drain_timeout = "60s".to_owned();
+    let mut daemon = Daemon::run(&settings);
+    let requests =
+        ["--http1.1", "--http2", "--http2"].map(|protocol| daemon.curl(protocol, "/hold").start());
+    wait_for_request(&origin, 3);
+    daemon.signal("TERM");
+    wait_refused(&daemon);
+    let summary: serde_json::Value = wait_for(SOON, "it drains", || {
+        let text = daemon.command("status --json").run().success().stdout;
+        let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+        (summary["drain"]["stage"] == "connections").then_some(summary)
+    });
+    let drain = &summary["drain"];
+    for (field, count) in [
+        ("connections", 3),
+        ("http2_connections", 2),
+        ("requests", 3),
+        ("handshakes", 0),
+        ("websockets", 0),
+        ("other_tunnels", 0),
+    ] {
+        assert_eq!(drain[field], count, "{field}: {drain}");
+    }
+    let left = drain["seconds_left"].as_f64().unwrap();
+    assert!((40.0..=60.0).contains(&left), "{left}");
+    let status = daemon.command("status").run().success().stdout;
+    let line = status.lines().find(|line| line.starts_with("drain"));
+    let told = line.unwrap_or_else(|| panic!("{status}"));
+    assert!(
+        told.contains("waits for 2 h2 connections, 3 requests, "),
+        "{told}"
+    );
+    daemon.signal("TERM");
+    daemon.wait_exit(SOON);
+    drop(requests);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::support::{Client, Daemon, Settings, wait_for};
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Sends back what comes, as a server of WebSocket.
-async fn echo() -> SocketAddr {
+pub(crate) async fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::activation::Activation;
 use super::certs::certs;
 use super::client_certs::client_certs;
 use super::handshake::Handshake;
@@ -28,7 +30,7 @@ const SOON: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
-    dir: TempDir,
+    dir: Arc<TempDir>,
     stdout: Log,
     stderr: Log,
     addresses: HashMap<String, SocketAddr>,
@@ -39,6 +41,59 @@ impl Daemon {
     /// `handfast run` beside other tests.
     pub(crate) fn run(settings: &Settings) -> Self {
         Self::launch(settings, Some(Turn::shared()), "")
+    }
+
+    /// `handfast run` with sockets and variables of a service manager, in a shell that first does
+    /// `before`. Waits for the admin listener alone.
+    pub(crate) fn activate(settings: &Settings, activation: &Activation, before: &str) -> Self {
+        let dir = Self::prepare(settings);
+        let turn = Some(Turn::shared());
+        Self::activated(dir, turn, activation, before)
+    }
+
+    /// [`Daemon::activate`] while no other test runs.
+    pub(crate) fn activate_alone(
+        settings: &Settings,
+        activation: &Activation,
+        before: &str,
+    ) -> Self {
+        let dir = Self::prepare(settings);
+        Self::activated(dir, Some(Turn::alone()), activation, before)
+    }
+
+    /// The same once more, with the directory of this one, which has ended and which it must not
+    /// outlive.
+    pub(crate) fn activate_again(&self, activation: &Activation, before: &str) -> Self {
+        Self::activated(self.dir.clone(), None, activation, before)
+    }
+
+    /// [`Daemon::activate`] of one that does not start: its exit code and what it says.
+    pub(crate) fn activate_in_vain(
+        settings: &Settings,
+        activation: &Activation,
+        before: &str,
+    ) -> (Option<i32>, String) {
+        let dir = Self::prepare(settings);
+        let before = format!("{}; {before}", activation.shell());
+        let mut command = Self::command_of(&dir, &before);
+        activation.hand_over(&mut command);
+        let mut daemon = Self::spawn(command, dir, Some(Turn::shared()));
+        let status = daemon.wait_exit(SOON);
+        (status.code(), daemon.log().text())
+    }
+
+    fn activated(
+        dir: Arc<TempDir>,
+        turn: Option<Turn>,
+        activation: &Activation,
+        before: &str,
+    ) -> Self {
+        let before = format!("{}; {before}", activation.shell());
+        let mut command = Self::command_of(&dir, &before);
+        activation.hand_over(&mut command);
+        let mut daemon = Self::spawn(command, dir, turn);
+        daemon.wait_listening("admin");
+        daemon
     }
 
     /// A second `handfast run` in the same test, which must not outlive this one.
@@ -59,21 +114,40 @@ impl Daemon {
     /// `handfast dev` on ports of its own, with these arguments.
     pub(crate) fn dev(args: &[&str]) -> Self {
         let turn = Some(Turn::shared());
-        let dir = TempDir::new().unwrap();
+        let dir = Arc::new(TempDir::new().unwrap());
         let mut command = Command::new(env!("CARGO_BIN_EXE_handfast"));
         command
             .args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(args)
-            .current_dir(dir.path());
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
         Self::spawn(command, dir, turn)
     }
 
     fn launch(settings: &Settings, turn: Option<Turn>, before: &str) -> Self {
-        let dir = TempDir::new().unwrap();
+        let dir = Self::prepare(settings);
+        let mut command = Self::command_of(&dir, before);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut daemon = Self::spawn(command, dir, turn);
+        for listener in ["https", "rsa", "admin"] {
+            daemon.wait_listening(listener);
+        }
+        daemon
+    }
+
+    /// A directory with the configuration and all that it names.
+    fn prepare(settings: &Settings) -> Arc<TempDir> {
+        let dir = Arc::new(TempDir::new().unwrap());
         certs().write(dir.path());
         client_certs().write(dir.path());
         let file = dir.path().join("handfast.toml");
         std::fs::write(&file, settings.render(dir.path())).unwrap();
+        dir
+    }
+
+    fn command_of(dir: &TempDir, before: &str) -> Command {
+        let file = dir.path().join("handfast.toml");
         let mut command;
         if before.is_empty() {
             command = Command::new(env!("CARGO_BIN_EXE_handfast"));
@@ -85,23 +159,18 @@ impl Daemon {
                 .arg(env!("CARGO_BIN_EXE_handfast"));
         }
         command.arg("run").arg("--config").arg(&file);
-        let mut daemon = Self::spawn(command, dir, turn);
-        for listener in ["https", "rsa", "admin"] {
-            daemon.wait_listening(listener);
-        }
-        daemon
+        command
     }
 
-    fn spawn(mut command: Command, dir: TempDir, turn: Option<Turn>) -> Self {
+    /// Standard input and output are set already.
+    fn spawn(mut command: Command, dir: Arc<TempDir>, turn: Option<Turn>) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .env_remove("RUST_LOG")
             .env_remove("SSLKEYLOGFILE")
             .spawn()
             .unwrap();
-        let stdout = Log::collect(child.stdout.take().unwrap());
+        let stdout = child.stdout.take().map_or_else(Log::default, Log::collect);
         let stderr = Log::collect(child.stderr.take().unwrap());
         Self {
             child,
@@ -149,6 +218,11 @@ impl Daemon {
     /// The root certificate's file.
     pub(crate) fn ca(&self) -> String {
         self.dir().join("ca.pem").display().to_string()
+    }
+
+    /// Where the listener called `https` listens by now is known from elsewhere.
+    pub(crate) fn knows(&mut self, listener: &str, address: SocketAddr) {
+        self.addresses.insert(listener.to_owned(), address);
     }
 
     /// Standard error so far.

@@ -1,6 +1,7 @@
 //! What the black-box tests stand on: the daemon as a process, certificates, upstreams, a relay,
 //! clients. Nothing here imports the library under test.
 
+mod activation;
 mod browser;
 mod certs;
 mod client;
@@ -27,6 +28,7 @@ mod turn;
 mod unix_server;
 mod wait;
 
+pub(crate) use activation::{Activation, Manager};
 pub(crate) use browser::Browser;
 pub(crate) use certs::certs;
 pub(crate) use client::{Client, TlsStream, alert_of};

@@ -9,6 +9,8 @@ use std::path::Path;
 pub(crate) struct Settings {
     /// Where requests go.
     pub(crate) origin: SocketAddr,
+    /// `address` of the listener `https`.
+    pub(crate) https: String,
     /// Lines of `[tls.default]`.
     pub(crate) policy: String,
     /// Fields of the origin's `timeouts`.
@@ -36,6 +38,7 @@ impl Settings {
     pub(crate) fn new(origin: SocketAddr) -> Self {
         Self {
             origin,
+            https: "127.0.0.1:0".to_owned(),
             policy: String::new(),
             upstream_timeouts: r#"first_byte = "20s""#.to_owned(),
             upstream: String::new(),
@@ -47,6 +50,12 @@ impl Settings {
             admin: String::new(),
             more: String::new(),
         }
+    }
+
+    /// With this address for the listener `https`.
+    pub(crate) fn https(mut self, address: &str) -> Self {
+        self.https = address.to_owned();
+        self
     }
 
     /// With these lines in `[tls.default]`.
@@ -84,6 +93,7 @@ impl Settings {
     pub(crate) fn render(&self, dir: &Path) -> String {
         let Self {
             origin,
+            https,
             policy,
             upstream_timeouts,
             upstream,
@@ -100,7 +110,7 @@ impl Settings {
             r#"
 [[listeners]]
 name = "https"
-address = "127.0.0.1:0"
+address = "{https}"
 certificates = ["main", "wild"]
 
 [[listeners]]
