@@ -175,9 +175,7 @@ impl Reception {
                     accepted = listener.accept() => Some(accepted),
                 }
             };
-            let Some(accepted) = pulse.during(accept).await else {
-                return None;
-            };
+            let accepted = pulse.during(accept).await?;
             match accepted {
                 Ok((stream, peer)) => {
                     self.refresh(&mut state);
