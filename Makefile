@@ -37,6 +37,7 @@ deb: release
 image: release
 	rm -rf target/image
 	sh deploy/docker/build.sh target/release/handfast target/image
+	@if [ "$$(id -u)" = 0 ]; then sh deploy/docker/smoke.sh target/image; else echo "not run: deploy/docker/smoke.sh (needs root)" >&2; fi
 
 # Installs what is missing when root; else names it and fails.
 tools:

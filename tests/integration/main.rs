@@ -61,6 +61,7 @@ mod true_waits;
 mod tunnels;
 mod unix_listeners;
 mod unix_upstreams;
+mod uploads;
 mod upstream_faults;
 mod upstream_health;
 mod upstream_tls;
