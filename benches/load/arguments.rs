@@ -86,6 +86,19 @@ pub(crate) enum Role {
         #[arg(long)]
         connections: usize,
     },
+    /// Handshakes of rustls with itself, without sockets
+    #[command(hide = true)]
+    Memory {
+        #[arg(long)]
+        certificate: PathBuf,
+        #[arg(long)]
+        version: Version,
+        /// Offer the ticket of the handshake before
+        #[arg(long)]
+        resume: bool,
+        #[arg(long)]
+        milliseconds: u64,
+    },
 }
 
 /// A TLS version.

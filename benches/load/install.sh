@@ -5,7 +5,8 @@
 set -eu
 
 PATH=$PATH:/usr/sbin:/usr/local/sbin
-[ $# -gt 0 ] || set -- nginx:nginx haproxy:haproxy wrk:wrk h2load:nghttp2-client taskset:util-linux
+[ $# -gt 0 ] || set -- nginx:nginx haproxy:haproxy wrk:wrk h2load:nghttp2-client taskset:util-linux \
+  gcc:gcc /usr/include/openssl/ssl.h:libssl-dev
 missing=
 for pair in "$@"; do
   case $pair in

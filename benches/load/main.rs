@@ -11,8 +11,10 @@ mod counters;
 mod cpu;
 mod daemon;
 mod failure;
+mod library;
 mod machine;
 mod measure;
+mod memory;
 mod peers;
 mod record;
 mod results;
@@ -88,6 +90,12 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
                 address,
                 connections,
             } => client::idle(address, connections).await,
+            Role::Memory {
+                certificate,
+                version,
+                resume,
+                milliseconds,
+            } => memory::memory(&certificate, version, resume, milliseconds),
         };
         return played.map(|()| true).map_err(Failure::io("this role"));
     }
@@ -95,6 +103,7 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         for workload in workloads::ALL {
             writeln!(io::stdout(), "{:<22} {}", workload.name, workload.title).ok();
         }
+        writeln!(io::stdout(), "{:<22} {}", library::NAME, library::TITLE).ok();
         return Ok(true);
     }
     // Whatever ends the run drops the conductor's future, and with it every process it started.
@@ -116,7 +125,7 @@ async fn conduct(arguments: Arguments) -> Result<bool, Failure> {
     let (repetitions, seconds) = if arguments.quick { (3, 1) } else { (5, 3) };
     let repetitions = arguments.repeat.unwrap_or(repetitions);
     let seconds = arguments.seconds.unwrap_or(seconds);
-    let selected = select(&arguments.only)?;
+    let (selected, library) = select(&arguments.only)?;
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = root.join(&arguments.out);
@@ -147,11 +156,18 @@ async fn conduct(arguments: Arguments) -> Result<bool, Failure> {
             .collect();
         rows.extend(measure::bed(bed, &of_bed, &ground, repetitions, seconds).await?);
     }
+    let library = if library {
+        let milliseconds = if arguments.quick { 150 } else { 400 };
+        Some(library::measure(&ground, repetitions, milliseconds).await)
+    } else {
+        None
+    };
     let results = Results {
         machine,
         repetitions,
         seconds,
         rows,
+        library,
     };
     let text = table::render(&results);
     write!(io::stdout(), "\n{text}").ok();
@@ -166,20 +182,25 @@ async fn conduct(arguments: Arguments) -> Result<bool, Failure> {
         let transcript = transcript::take(&ground).await?;
         record::keep(&results, &text, &transcript, root)?;
     }
-    Ok(results.rows.iter().all(|row| row.failure.is_none()))
+    let library = results.library.as_ref();
+    Ok(results.rows.iter().all(|row| row.failure.is_none())
+        && library.is_none_or(|library| library.failure.is_none()))
 }
 
-/// The workloads whose names contain one of `only`; all without any.
-fn select(only: &[String]) -> Result<Vec<Workload>, Failure> {
+/// The workloads whose names contain one of `only`, all without any, and whether the comparison of the
+/// libraries is among them.
+fn select(only: &[String]) -> Result<(Vec<Workload>, bool), Failure> {
+    let is_selected = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part));
     let selected: Vec<Workload> = workloads::ALL
         .iter()
-        .filter(|workload| only.is_empty() || only.iter().any(|part| workload.name.contains(part)))
+        .filter(|workload| is_selected(workload.name))
         .copied()
         .collect();
-    if selected.is_empty() {
+    let library = is_selected(library::NAME);
+    if selected.is_empty() && !library {
         return Err(Failure::Usage(
             "no workload has such a name; --list names them".to_owned(),
         ));
     }
-    Ok(selected)
+    Ok((selected, library))
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::client::Count;
 use crate::counters::Counters;
+use crate::library::Library;
 use crate::machine::Machine;
 use crate::peers::Peer;
 use crate::stats::{Ratio, Summary, Verdict};
@@ -26,6 +27,8 @@ pub(crate) struct Results {
     pub(crate) seconds: u32,
     /// One for each workload.
     pub(crate) rows: Vec<Row>,
+    /// What the TLS libraries need without a server around them; `None` when that was not asked for.
+    pub(crate) library: Option<Library>,
 }
 
 /// One workload.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::library::Library;
 use crate::peers::Peer;
 use crate::results::{Results, Row, Sample};
 use crate::stats::{Ratio, Summary, Verdict};
@@ -13,10 +14,20 @@ const RIVALS: [Peer; 2] = [Peer::Nginx, Peer::Haproxy];
 pub(crate) fn render(results: &Results) -> String {
     let mut text = String::new();
     heading(&mut text, results);
-    text += &main(results);
-    text.push('\n');
-    list(&mut text, "Where a peer is ahead", behind(results));
+    if !results.rows.is_empty() {
+        text += &main(results);
+        text.push('\n');
+        list(&mut text, "Where a peer is ahead", behind(results));
+    }
     list(&mut text, "Remarks", remarks(results));
+    let library = results.library.as_ref();
+    if let Some(library) = library.filter(|library| !library.rows.is_empty()) {
+        text += &libraries(results, library);
+        text.push('\n');
+    }
+    if results.rows.is_empty() {
+        return text;
+    }
     text += "Throughput, latency, memory and how busy the cores were (medians):\n\n";
     text += &details(results);
     text += "\nhandfast's counters beside the client's, all repetitions together; a row where they differ fails:\n\n";
@@ -185,6 +196,60 @@ fn limits(results: &Results) -> String {
     table(&rows, 2)
 }
 
+/// What the libraries need, and how much of a lead over nginx that is.
+fn libraries(results: &Results, library: &Library) -> String {
+    let mut rows = vec![
+        [
+            "handshake",
+            "OpenSSL µs",
+            "rustls µs",
+            "difference µs",
+            "nginx µs",
+            "handfast µs",
+            "lead µs",
+            "of it the library",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    for pair in &library.rows {
+        let difference = pair.difference();
+        let mut cells = vec![
+            pair.title.to_owned(),
+            spread(Summary::of(pair.openssl_us.iter().copied())),
+            spread(Summary::of(pair.rustls_us.iter().copied())),
+            signed_spread(difference),
+        ];
+        let servers = results.rows.iter().find(|row| row.name == pair.workload);
+        let servers = servers.and_then(|row| Some((row, row.verdict(Peer::Nginx)?)));
+        if let Some((row, verdict)) = servers {
+            let median = |peer| row.summary(peer, |sample| sample.value).median;
+            let (nginx, handfast) = (median(Peer::Nginx), median(Peer::Handfast));
+            cells.extend([figure(nginx), figure(handfast)]);
+            cells.push(format!("{:+.0}", nginx - handfast));
+            cells.push(match verdict {
+                Verdict::Ahead => percent(difference.median / (nginx - handfast)),
+                Verdict::Tie => "tie".to_owned(),
+                Verdict::Behind => "BEHIND".to_owned(),
+            });
+        } else {
+            cells.extend(["-"; 4].map(str::to_owned));
+        }
+        rows.push(cells);
+    }
+    let Library {
+        openssl,
+        milliseconds,
+        ..
+    } = library;
+    format!(
+        "The libraries alone: CPU time of the server's side of one handshake over memory, {milliseconds} ms a repetition, with \
+         OpenSSL {openssl}, which nginx and HAProxy use, and with rustls on aws-lc. The lead is what nginx needs for the whole \
+         operation less what handfast does, from the table above:\n\n{}",
+        table(&rows, 1),
+    )
+}
+
 /// The rows where a peer needs less, plainly.
 fn behind(results: &Results) -> Vec<String> {
     let mut lines = Vec::new();
@@ -213,6 +278,9 @@ fn behind(results: &Results) -> Vec<String> {
 
 fn remarks(results: &Results) -> Vec<String> {
     let mut lines = Vec::new();
+    if let Some(failure) = results.library.as_ref().and_then(|it| it.failure.as_ref()) {
+        lines.push(format!("OpenSSL and rustls: FAILED: {failure}"));
+    }
     for row in &results.rows {
         if let Some(failure) = &row.failure {
             lines.push(format!("{}: FAILED: {failure}", row.title));
@@ -251,6 +319,11 @@ fn ratio(ratio: Ratio) -> String {
 fn spread(summary: Summary) -> String {
     let Summary { median, min, max } = summary;
     format!("{} ({}–{})", figure(median), figure(min), figure(max))
+}
+
+fn signed_spread(summary: Summary) -> String {
+    let Summary { median, min, max } = summary;
+    format!("{median:+.0} ({min:+.0} to {max:+.0})")
 }
 
 /// Three digits.

@@ -278,7 +278,8 @@ fn spawn(name: &str, mut command: Command) -> Result<Child, Failure> {
         .map_err(Failure::io(name))
 }
 
-async fn output(name: &str, command: Command, seconds: u32) -> Result<String, Failure> {
+/// What a program printed that was told to run for `seconds`; it dies with this future.
+pub(crate) async fn output(name: &str, command: Command, seconds: u32) -> Result<String, Failure> {
     let after = Duration::from_secs(seconds.into()) + SLACK;
     let child = spawn(name, command)?;
     let output = timeout(after, child.wait_with_output())

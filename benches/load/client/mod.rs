@@ -11,6 +11,7 @@ mod visit;
 
 pub(crate) use idle::idle;
 pub(crate) use pace::pace;
+pub(crate) use tls::config;
 pub(crate) use visit::visit;
 
 use std::io::{self, Write as _};

@@ -15,12 +15,17 @@ use tokio_rustls::rustls::{
 
 use crate::arguments::Version;
 
-/// A connector that speaks one version. With `resume` it offers the newest ticket it has; else it
+/// A connector with [`config`].
+pub(super) fn connector(version: Version, resume: bool) -> Result<TlsConnector, rustls::Error> {
+    Ok(TlsConnector::from(Arc::new(config(version, resume)?)))
+}
+
+/// A client that speaks one version. With `resume` it offers the newest ticket it has; else it
 /// takes tickets and offers none.
 ///
 /// It offers AES-128-GCM alone and X25519 first, so that every peer does the same work, and checks
 /// neither chain nor signature: that is the client's time, which must not be the limit.
-pub(super) fn connector(version: Version, resume: bool) -> Result<TlsConnector, rustls::Error> {
+pub(crate) fn config(version: Version, resume: bool) -> Result<ClientConfig, rustls::Error> {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|suite| {
         matches!(
@@ -54,7 +59,7 @@ pub(super) fn connector(version: Version, resume: bool) -> Result<TlsConnector, 
     } else {
         Resumption::disabled()
     };
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(config)
 }
 
 /// Takes every certificate.
