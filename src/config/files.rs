@@ -1,6 +1,6 @@
 //! The files that a configuration is made of and those that it names: what a reload reads.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,10 @@ pub fn config_files(path: &Path) -> ConfigFiles {
         files: vec![path.to_owned()],
         directories: Vec::new(),
     };
+    // A pipe can be read once, and that is for whoever loads it.
+    if !fs::metadata(path).is_ok_and(|it| it.is_file()) {
+        return found;
+    }
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| {
         let mut file = file.take(defaults::FILE_SIZE);

@@ -54,7 +54,9 @@ impl Reloader<'_> {
             seen.add(&named);
             files.extend(named);
             // These are read again by themselves once they serve; until then they can be why not.
-            files.extend(next.config.key_directories());
+            let directories = next.config.key_directories();
+            seen.add(&directories);
+            files.extend(directories);
         }
         let applied = loaded
             .map_err(ReloadError::Config)

@@ -137,9 +137,15 @@ impl<'a> TimerTable<'a> {
                         }
                     })));
                 }
+                // Where the kernel took nothing, hyper still has the end of an answer: if there is
+                // room by now, it comes first, before anything is decided.
+                let held = self.flusher.blocked_since().is_some();
                 match self.poll_flush(cx) {
+                    Poll::Ready(Ok(())) if held && self.flusher.blocked_since().is_none() => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     Poll::Ready(Ok(())) => {
-                        // Where the kernel takes nothing, hyper still has the end of an answer.
                         if self.flusher.blocked_since().is_none()
                             && let Some(refusal) = self.activity.due_refusal()
                         {
@@ -181,10 +187,11 @@ impl<'a> TimerTable<'a> {
                 Some(turn) => return turn,
                 None => {
                     draining = true;
-                    if self.streams || self.activity.is_busy() {
+                    if self.streams {
                         ask(connection);
                     } else {
-                        // hyper would close it at once, under a request that is on its way.
+                        // hyper would close it at once, or at the end of an answer whose head has
+                        // not said so, under a request that is on its way.
                         self.activity.next_is_last();
                     }
                     // A client that asks nothing would be waited for: not for long.
@@ -207,9 +214,10 @@ impl<'a> TimerTable<'a> {
         let due = due.map_or(self.max_age, |due| due.at().min(self.max_age));
         self.sleep.reset(due);
         poll_fn(|cx| {
-            if guard.poll_readable(cx).is_ready()
-                || drained.as_mut().poll(cx).is_ready()
+            // Reading last: who sends all the time must not keep the others from their turn.
+            if drained.as_mut().poll(cx).is_ready()
                 || self.sleep.poll_elapsed(cx).is_ready()
+                || guard.poll_readable(cx).is_ready()
             {
                 return Poll::Ready(());
             }

@@ -442,6 +442,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let first = key_directory::add_ticket_key(path).unwrap();
+        // The clock of files may stand still between this key and the next.
+        let earlier = std::time::SystemTime::now() - Duration::from_secs(60);
+        let file = fs::File::options().write(true).open(&first).unwrap();
+        file.set_modified(earlier).unwrap();
         let ring = shared(path, "a");
         let old = ring.seal(b"x", at(0)).unwrap();
 

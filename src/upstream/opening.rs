@@ -180,6 +180,8 @@ impl Cluster {
         let until = Instant::now() + self.servers.spec().pool.wait;
         loop {
             *asked = Some(turn.server().label.clone());
+            // A place past the limit would only fail, and count against its server.
+            let until = limit.map_or(until, |limit| limit.min(until));
             let first = self.first_chance(&servers, opening.offer, until);
             let Some((server, chance)) = first.await else {
                 return Err(turn.failed(ExchangeError::PoolFull));
@@ -244,10 +246,11 @@ impl Cluster {
 
     /// Waits until there is a place at `server`.
     async fn chance<'s>(&self, server: &'s Server, offer: Offer) -> Chance<'s> {
-        if !self.makes_streams(server, offer) {
-            return Chance::Place(server.pool.place().await, None);
-        }
         loop {
+            // The server may have turned out to speak HTTP/1.1 alone.
+            if !self.makes_streams(server, offer) {
+                return Chance::Place(server.pool.place().await, None);
+            }
             // Made first, so that nothing is missed between the look and the wait.
             let freed = server.streams.freed();
             if let Some(stream) = server.streams.take() {
@@ -266,7 +269,11 @@ impl Cluster {
                 return Chance::Place(place, Some(making));
             }
             drop(making);
-            freed.await;
+            // A place comes free without a stream where it was one of HTTP/1.1.
+            tokio::select! {
+                () = freed.as_mut() => {}
+                place = server.pool.place() => drop(place),
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reloads, new certificates and restarts under load: nobody who could be served is not.
 //!
-//! A short form as a rule; 200 reloads, 20 certificates and 5 restarts with `HANDFAST_SOAK`.
+//! A short form as a rule; 200 reloads, 20 certificates, a download of a minute and 5 restarts with
+//! `HANDFAST_SOAK`.
 
 use std::io::{BufReader, Write};
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ struct Plan {
     reloads: usize,
     swaps: usize,
     restarts: usize,
+    /// What is downloaded meanwhile, at 2 MB/s.
+    download: u64,
 }
 
 fn plan() -> Plan {
@@ -37,11 +40,13 @@ fn plan() -> Plan {
             reloads: 200,
             swaps: 20,
             restarts: 5,
+            download: 120_000_000,
         },
         None => Plan {
             reloads: 12,
             swaps: 3,
             restarts: 2,
+            download: 4_000_000,
         },
     }
 }
@@ -189,6 +194,7 @@ fn reloads_certificates_and_restarts_lose_nobody() {
         reloads,
         swaps,
         restarts,
+        download: length,
     } = plan();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -216,7 +222,7 @@ fn reloads_certificates_and_restarts_lose_nobody() {
         let (socket, over) = (open_socket(address), over.clone());
         std::thread::spawn(move || talk(socket, &over))
     };
-    let downloading = download(address, 4_000_000);
+    let downloading = download(address, length);
     let visitors = Visitors::start(address);
     let load = |command: &str| {
         Tool::new(command.split(' ').next().unwrap_or_default())

@@ -235,6 +235,33 @@ fn a_reload_by_hand_is_not_made_again() {
 }
 
 #[test]
+fn a_refused_reload_is_not_made_again_until_something_changes() {
+    // The directory of the keys is watched only while it may be why a reload is refused.
+    let keys = tempfile::tempdir().unwrap();
+    let directory = keys.path().display().to_string();
+    Tool::new(env!("CARGO_BIN_EXE_handfast"))
+        .words("ticket-key new")
+        .args([&directory])
+        .run()
+        .success();
+    let policy = format!("resumption = {{ key_dir = \"{directory}\" }}");
+    let settings = settings().policy(&policy);
+    let daemon = Daemon::run(&settings);
+    let good = settings.render(daemon.dir());
+    let bad = good.replace("/main.pem", "/missing.pem");
+    assert_ne!(bad, good);
+    daemon.rewrite(&bad);
+    let failed = || daemon.metric("config_reloads_total", &[("result", "failed")]);
+    wait_until(SOON, "it is refused", || failed() > 0.0);
+    // Longer than a look is put off, with hints that lead to looks.
+    for round in 0..25 {
+        std::fs::write(daemon.dir().join("notes"), round.to_string()).unwrap();
+        pause(Duration::from_millis(100));
+        assert!(failed() < 2.0, "{}", daemon.log().text());
+    }
+}
+
+#[test]
 fn watching_ends_and_begins_with_a_reload() {
     let daemon = Daemon::run(&settings());
     let off = settings().reload("watch = false").render(daemon.dir());
