@@ -441,8 +441,10 @@ mod tests {
     fn a_changed_directory_is_read_again_and_a_broken_one_is_not_taken() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        let first = key_directory::add_ticket_key(path).unwrap();
-        // The clock of files may stand still between this key and the next.
+        // Its name says when it was made, to the millisecond, in which the next is made too.
+        let named = key_directory::add_ticket_key(path).unwrap();
+        let first = path.join("first");
+        fs::rename(named, &first).unwrap();
         let earlier = std::time::SystemTime::now() - Duration::from_secs(60);
         let file = fs::File::options().write(true).open(&first).unwrap();
         file.set_modified(earlier).unwrap();
