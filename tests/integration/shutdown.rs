@@ -1,6 +1,6 @@
 //! SIGTERM: what is under way ends well, nothing new begins.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -148,6 +148,36 @@ fn a_request_on_its_way_is_the_last_of_its_connection() {
         assert_eq!(answer.head.one("connection"), Some("close"));
         assert_eq!(stream.read(&mut [0]).unwrap(), 0, "in order");
     }
+    assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn a_request_behind_an_answer_whose_head_is_out_is_the_last() {
+    let origin = Origin::named("first");
+    let mut daemon = Daemon::run(&Settings::new(origin.address()));
+    let mut stream = BufReader::new(Client::new().connect(daemon.https()).unwrap());
+    let mut ask = |path: &str| {
+        write!(
+            stream.get_mut(),
+            "GET {path} HTTP/1.1\r\nHost: example.test\r\n\r\n"
+        )
+        .unwrap();
+        // The head is there.
+        assert!(!stream.fill_buf().unwrap().is_empty());
+        if path != "/" {
+            daemon.signal("TERM");
+            wait_refused(&daemon);
+        }
+        read_response(&mut stream).unwrap()
+    };
+    // Two seconds at the origin's pace.
+    let answer = ask("/slow-source/4000000");
+    assert_eq!(answer.head.one("connection"), None);
+    assert_eq!(answer.body.len(), 4_000_000);
+    let answer = ask("/");
+    assert_eq!(answer.text(), "first\n");
+    assert_eq!(answer.head.one("connection"), Some("close"));
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "in order");
     assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
 }
 
