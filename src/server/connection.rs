@@ -19,7 +19,7 @@ use crate::proxy::{ConnectionInfo, HandshakeTimes, ProxyService, TlsFacts};
 use crate::report::{ConnectionId, FailureClass, Outcome, Peer};
 use crate::snapshot::{ListenerState, SnapshotStore};
 use crate::telemetry::{Limit, ListenerMetrics, Telemetry};
-use crate::tls::{self, Admission, Established, Incoming, Refused, Sites};
+use crate::tls::{self, Admission, Established, Incoming, Refused, Sites, Transport};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -141,6 +141,10 @@ async fn begin(
         _ => stream.local_addr(),
     };
     let mut counted = None;
+    if incoming.proxy.is_some() || listener.sites.is_none() {
+        // Only a ClientHello is answered at once. What this socket has of its listener is undone.
+        stream.acknowledge();
+    }
     if incoming.proxy.is_some() {
         let whole = proxied(stream, &mut incoming, &listener, &context).await?;
         (stream, counted) = (whole.stream, whole.counted);

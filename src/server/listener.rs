@@ -61,7 +61,11 @@ impl ListenerSocket {
         inherited: &InheritedSockets,
     ) -> Result<Vec<Self>, BindError> {
         match address {
-            ListenAddress::Tcp(address) => Ok(vec![Self::Tcp(bind(*address, backlog)?)]),
+            ListenAddress::Tcp(address) => {
+                let listener = bind(*address, backlog)?;
+                delay_acknowledgements(&listener);
+                Ok(vec![Self::Tcp(listener)])
+            }
             ListenAddress::Unix(path) => {
                 let (listener, file) = bind_unix(path, SocketAccess::Everybody, backlog)?;
                 Ok(vec![Self::Unix(listener, Some(file))])
@@ -88,6 +92,9 @@ impl ListenerSocket {
             InheritedSocket::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?, None),
         };
         socket.backlog(backlog);
+        if let Self::Tcp(listener) = &socket {
+            delay_acknowledgements(listener);
+        }
         Ok(socket)
     }
 
@@ -177,6 +184,20 @@ fn tune(socket: &SockRef<'_>) -> io::Result<()> {
     #[cfg(any(target_os = "android", target_os = "linux"))]
     socket.set_tcp_notsent_lowat(UNSENT)?;
     Ok(())
+}
+
+/// Has accepted sockets acknowledge what comes with what they answer, as all do after their first
+/// answer: else the kernel acknowledges a ClientHello with a segment of its own, just before the
+/// server's flight. Where no answer follows soon, [`Transport::acknowledge`] undoes it, and the kernel
+/// does after 40 ms. Listening would undo it, so it comes after that (tcp(7), TCP_QUICKACK).
+///
+/// [`Transport::acknowledge`]: crate::tls::Transport::acknowledge
+fn delay_acknowledgements(listener: &TcpListener) {
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    if let Err(error) = SockRef::from(listener).set_tcp_quickack(false) {
+        // It costs a segment for each connection, no more.
+        tracing::debug!(%error, "TCP_QUICKACK failed");
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {

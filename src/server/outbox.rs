@@ -236,6 +236,10 @@ impl<S: Transport> Transport for Outbox<S> {
     fn end(&mut self) {
         lock(&self.0).io.end();
     }
+
+    fn acknowledge(&self) {
+        lock(&self.0).io.acknowledge();
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Outbox<S> {

@@ -448,7 +448,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Poll};
 
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
@@ -926,14 +926,56 @@ mod tests {
         }
     }
 
+    /// A client that sends its ClientHello in pieces may wait for an acknowledgement of the first.
+    #[tokio::test]
+    async fn a_piece_of_a_hello_is_acknowledged_at_once() {
+        let rig = Rig::new(|_| ());
+        for (pieces, expected) in [(1, 0), (2, 1), (4, 1)] {
+            let mut bytes = Vec::new();
+            hello(&rig.client(&TLS13, false))
+                .write_tls(&mut bytes)
+                .unwrap();
+            let piece = bytes.len().div_ceil(pieces);
+            // There is no room for the next one before the last is read.
+            let (ours, mut theirs) = tokio::io::duplex(piece);
+            let io = Far::new(ours, Duration::ZERO);
+            let acknowledged = io.acknowledged.clone();
+            let incoming = incoming();
+            let admission = Admission::new(1, 16);
+            let accepted = accept(io, &incoming, &rig.sites, &rig.metrics, &admission);
+            let (_, ()) = tokio::join!(accepted, async {
+                theirs.write_all(&bytes).await.unwrap();
+                // The server's flight is here: the ClientHello was whole.
+                theirs.read_exact(&mut [0; 5]).await.unwrap();
+                drop(theirs);
+            });
+            assert_eq!(acknowledged.load(Ordering::Relaxed), expected, "{pieces}");
+        }
+    }
+
     /// A pipe that says it is a far connection.
     #[derive(Debug)]
     struct Far {
         io: DuplexStream,
         min_rtt: Duration,
+        acknowledged: Arc<AtomicUsize>,
+    }
+
+    impl Far {
+        fn new(io: DuplexStream, min_rtt: Duration) -> Self {
+            Self {
+                io,
+                min_rtt,
+                acknowledged: Arc::default(),
+            }
+        }
     }
 
     impl Transport for Far {
+        fn acknowledge(&self) {
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
+
         fn tcp_facts(&self) -> Option<TcpFacts> {
             Some(TcpFacts {
                 min_rtt: Some(self.min_rtt),
@@ -990,7 +1032,7 @@ mod tests {
             let incoming = incoming();
             let (established, ()) = tokio::join!(
                 async {
-                    let io = Far { io, min_rtt };
+                    let io = Far::new(io, min_rtt);
                     let accepted = accept(io, &incoming, &rig.sites, &rig.metrics, &admission);
                     let mut established = accepted.await.unwrap();
                     let mut request = [0; 7];

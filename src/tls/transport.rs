@@ -23,6 +23,11 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// default nothing is kept.
     fn end(&mut self) {}
 
+    /// What came is acknowledged now, and what comes as the system likes. To be called where no
+    /// answer follows soon that an acknowledgement could go with: the client may wait for it before
+    /// it sends the rest (RFC 896). By default nothing is done.
+    fn acknowledge(&self) {}
+
     /// Writes as [`AsyncWrite::poll_write`] does what is shut down after: a stream may keep it to
     /// send it with its end, as [`Transport::end`] says. By default nothing is kept.
     ///
@@ -58,6 +63,13 @@ impl Transport for TcpStream {
         // Closing sends what the kernel keeps.
         if let Err(error) = socket2::SockRef::from(&*self).set_tcp_cork(true) {
             tracing::debug!(%error, "TCP_CORK failed");
+        }
+    }
+
+    fn acknowledge(&self) {
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        if let Err(error) = socket2::SockRef::from(self).set_tcp_quickack(true) {
+            tracing::debug!(%error, "TCP_QUICKACK failed");
         }
     }
 
@@ -113,7 +125,7 @@ impl Transport for TcpStream {
 mod tests {
     use std::future::poll_fn;
 
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -181,5 +193,32 @@ mod tests {
         let mut all = String::new();
         io::Read::read_to_string(&mut client, &mut all).unwrap();
         assert_eq!(all, "bye");
+    }
+
+    /// A client that sends its first words in pieces, and each when the last is acknowledged.
+    #[tokio::test]
+    async fn what_has_no_answer_is_acknowledged_when_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let quiet = socket2::SockRef::from(&listener).set_tcp_quickack(false);
+        quiet.unwrap();
+        let address = listener.local_addr().unwrap();
+        // The kernel does it too, after 40 ms: sooner once is ours, on a machine that may be slow.
+        for _ in 0..20 {
+            let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+            let (mut client, mut server) = (client.unwrap(), accepted.unwrap().0);
+            client.set_nodelay(false).unwrap();
+            client.write_all(b"a").await.unwrap();
+            let mut got = [0];
+            server.read_exact(&mut got).await.unwrap();
+            let began = Instant::now();
+            client.write_all(b"b").await.unwrap();
+            server.acknowledge();
+            server.read_exact(&mut got).await.unwrap();
+            assert_eq!(&got, b"b");
+            if began.elapsed() < std::time::Duration::from_millis(20) {
+                return;
+            }
+        }
+        panic!("it was acknowledged late, always");
     }
 }
