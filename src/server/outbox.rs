@@ -15,7 +15,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::socket::ClientSocket;
-use crate::tls::{TcpFacts, Transport};
+use crate::tls::{Idle, TcpFacts, Transport};
 
 /// A stream that gathers what is written to it, once [`Outbox::gather`] or [`Transport::defer`]
 /// was called. Until then it passes everything through.
@@ -198,6 +198,11 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
 fn lock<S>(inner: &Mutex<Inner<S>>) -> MutexGuard<'_, Inner<S>> {
     // Nothing panics while it is held but a stream's own code; its bytes are still whole then.
     inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S> Idle for Outbox<S> {
+    /// It keeps nothing to read with, and nothing that is sent.
+    fn idle(&mut self) {}
 }
 
 impl<S: Transport> Transport for Outbox<S> {
