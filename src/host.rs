@@ -97,6 +97,10 @@ pub fn normalize(name: &str) -> Result<String, HostError> {
     if name.len() > 253 {
         return Err(HostError::TooLong);
     }
+    // Asked for each request: one look at each byte, and what is wrong is looked for only then.
+    if is_host(name) {
+        return Ok(name.to_ascii_lowercase());
+    }
     for label in name.split('.') {
         if label.is_empty() {
             return Err(HostError::EmptyLabel);
@@ -115,6 +119,19 @@ pub fn normalize(name: &str) -> Result<String, HostError> {
         }
     }
     Ok(name.to_ascii_lowercase())
+}
+
+/// Whether the labels of `name` are those of a host.
+fn is_host(name: &str) -> bool {
+    let mut label = 0;
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' if label < 63 => label += 1,
+            b'.' if label > 0 => label = 0,
+            _ => return false,
+        }
+    }
+    label > 0
 }
 
 /// Values by host pattern; an exact name wins over a wildcard.

@@ -129,6 +129,7 @@ impl Rig {
             listener: self.listener.name.clone(),
             peer: Peer::Unix,
             proxy: None,
+            ahead: None,
         };
         let sites = self
             .listener

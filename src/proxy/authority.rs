@@ -119,8 +119,11 @@ fn host_of(authority: &HeaderValue) -> Result<String, TargetError> {
         .to_str()
         .map_err(|_| TargetError::NotAHost(HostError::Character))?;
     // The colons of an IPv6 address are inside brackets.
-    let name_end = text.rfind(']').map_or(0, |bracket| bracket + 1);
-    let (name, port) = match text[name_end..].find(':') {
+    let bytes = text.as_bytes();
+    let bracket = bytes.iter().rposition(|&byte| byte == b']');
+    let name_end = bracket.map_or(0, |bracket| bracket + 1);
+    let colon = bytes[name_end..].iter().position(|&byte| byte == b':');
+    let (name, port) = match colon {
         Some(colon) => (&text[..name_end + colon], &text[name_end + colon + 1..]),
         None => (text, ""),
     };

@@ -19,8 +19,8 @@ use crate::upstream::{BodyError, ResponseBody};
 #[derive(Debug)]
 pub struct ProxyBody {
     source: Source,
-    /// `None` once told.
-    record: Option<RequestRecord>,
+    /// `None` once told. Boxed, because bodies are handed on often.
+    record: Option<Box<RequestRecord>>,
 }
 
 #[expect(
@@ -37,7 +37,7 @@ enum Source {
 
 impl ProxyBody {
     /// A text of our own; empty is no body.
-    pub(super) const fn text(text: Bytes, record: RequestRecord) -> Self {
+    pub(super) const fn text(text: Bytes, record: Box<RequestRecord>) -> Self {
         Self {
             source: Source::Text(text),
             record: Some(record),
@@ -45,7 +45,7 @@ impl ProxyBody {
     }
 
     /// What an upstream sends.
-    pub(super) const fn upstream(body: ResponseBody, record: RequestRecord) -> Self {
+    pub(super) const fn upstream(body: ResponseBody, record: Box<RequestRecord>) -> Self {
         Self {
             source: Source::Upstream(body),
             record: Some(record),

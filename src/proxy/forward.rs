@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{TRAILER, UPGRADE};
+use http::header::UPGRADE;
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
@@ -11,6 +11,7 @@ use hyper::body::{Body, Incoming};
 use super::authority::Target;
 use super::error::ProxyError;
 use super::field_edits;
+use super::field_set::{FieldSet, Known};
 use super::forwarded::{self, Sender, Trust};
 use super::headers::{self, BodyLength, Expectation};
 use super::own_answer;
@@ -63,7 +64,8 @@ pub(super) fn prepare(
         return Err(ProxyError::Method(head.method));
     }
     let length = body_length(&incoming);
-    let upgrade = Upgrade::read(&head, length)?;
+    let fields = FieldSet::of(&head.headers);
+    let upgrade = Upgrade::read(&head, fields, length)?;
     if request_line(&head) > config.limits.request_line {
         return Err(ProxyError::RequestLine);
     }
@@ -73,7 +75,8 @@ pub(super) fn prepare(
     {
         return Err(ProxyError::RequestHeaders);
     }
-    headers::check_request(head.version, &head.headers, length).map_err(ProxyError::Fields)?;
+    headers::check_request(head.version, &head.headers, fields, length)
+        .map_err(ProxyError::Fields)?;
     let target = Target::read(head.version, &head.method, &head.uri, &head.headers)
         .map_err(ProxyError::Target)?;
     // Only plain listeners redirect all that comes.
@@ -127,15 +130,16 @@ pub(super) fn prepare(
     let upgrade = upgrade.towards(config.upstreams[upstream.0].protocol);
 
     let version = head.version;
-    let expectation = Expectation::of(version, &head.headers, length);
+    let expectation = Expectation::of(version, fields, length);
     // HTTP/2 may have both a length and trailers; HTTP/1.1 has trailers only after chunks.
-    let trailing = version == Version::HTTP_2 && head.headers.contains_key(TRAILER);
+    let trailing = version == Version::HTTP_2 && fields.has(Known::Trailer);
     let length = match length {
         BodyLength::Known(_) if trailing => BodyLength::Unknown,
         length => length,
     };
     headers::forward_request(
         &mut head.headers,
+        fields,
         &head.method,
         length,
         expectation,

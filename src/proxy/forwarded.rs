@@ -173,35 +173,44 @@ pub(super) fn set(headers: &mut HeaderMap, sender: &Sender<'_>, authority: Optio
             Host => X_FORWARDED_HOST,
             Forwarded => FORWARDED,
         };
+        let trust = sender.trust;
         if !settings.headers.contains(&header) {
-            headers.remove(name);
+            if trust == Trust::Proxy {
+                headers.remove(name);
+            }
             continue;
         }
         match header {
             For => {
                 if let Some(address) = &client.forwarded_for {
-                    append(headers, name, address.clone());
+                    append(headers, name, address.clone(), trust);
                 }
             }
-            Forwarded => append(headers, name, element(client, authority)),
+            Forwarded => append(headers, name, element(client, authority), trust),
             // The first proxy of a chain knows them.
-            Proto => keep_or_set(headers, name, Some(&client.proto)),
-            Host => keep_or_set(headers, name, authority),
+            Proto => keep_or_set(headers, name, Some(&client.proto), trust),
+            Host => keep_or_set(headers, name, authority, trust),
         }
     }
 }
 
-fn keep_or_set(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
+fn keep_or_set(
+    headers: &mut HeaderMap,
+    name: HeaderName,
+    value: Option<&HeaderValue>,
+    trust: Trust,
+) {
+    // Of anyone but a trusted proxy there is none left.
     if let Some(value) = value
-        && !headers.contains_key(&name)
+        && (trust == Trust::Client || !headers.contains_key(&name))
     {
         headers.insert(name, value.clone());
     }
 }
 
 /// Adds `value` to the end of a list, which becomes one field.
-fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
-    if !headers.contains_key(&name) {
+fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue, trust: Trust) {
+    if trust == Trust::Client || !headers.contains_key(&name) {
         headers.insert(name, value);
         return;
     }

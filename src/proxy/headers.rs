@@ -8,6 +8,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::connection_info::ConnectionInfo;
+use super::field_set::{FieldSet, Known};
 use super::forwarded::{self, Sender, Trust};
 use super::trailers;
 use crate::report::Peer;
@@ -21,13 +22,13 @@ const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
 /// Fields of one hop (RFC 9110 section 7.6.1). `TE` is treated apart.
-const HOP_BY_HOP: [HeaderName; 6] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HTTP2_SETTINGS,
+const HOP_BY_HOP: [(Known, HeaderName); 6] = [
+    (Known::Connection, CONNECTION),
+    (Known::KeepAlive, KEEP_ALIVE),
+    (Known::ProxyConnection, PROXY_CONNECTION),
+    (Known::TransferEncoding, TRANSFER_ENCODING),
+    (Known::Upgrade, UPGRADE),
+    (Known::Http2Settings, HTTP2_SETTINGS),
 ];
 
 /// A field that makes a request impossible to forward.
@@ -67,8 +68,8 @@ pub(super) enum Expectation {
 impl Expectation {
     /// What a request expects whose fields are checked. HTTP/1.0 knows no interim responses (RFC
     /// 9110 section 10.1.1).
-    pub(super) fn of(version: Version, headers: &HeaderMap, body: BodyLength) -> Self {
-        if version >= Version::HTTP_11 && body != BodyLength::None && headers.contains_key(EXPECT) {
+    pub(super) fn of(version: Version, fields: FieldSet, body: BodyLength) -> Self {
+        if version >= Version::HTTP_11 && body != BodyLength::None && fields.has(Known::Expect) {
             Self::Continue
         } else {
             Self::None
@@ -119,31 +120,35 @@ pub(super) fn size(fields: &HeaderMap) -> usize {
         .sum()
 }
 
-/// Checks the fields that decide where a request ends, before anything is forwarded.
+/// Checks the fields that decide where a request ends, before anything is forwarded. `fields` is
+/// what `headers` has.
 ///
 /// # Errors
 /// See [`FieldError`].
 pub(super) fn check_request(
     version: Version,
     headers: &HeaderMap,
+    fields: FieldSet,
     body: BodyLength,
 ) -> Result<(), FieldError> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let all = |known, name| {
+        let values = fields.has(known).then(|| headers.get_all(name).iter());
+        values.into_iter().flatten()
+    };
+    let mut codings = all(Known::TransferEncoding, TRANSFER_ENCODING);
     if let Some(coding) = codings.next()
         && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
     {
         return Err(FieldError::TransferEncoding);
     }
-    let expectations = headers.get_all(EXPECT);
+    let mut expectations = all(Known::Expect, EXPECT);
     if version >= Version::HTTP_11
-        && expectations
-            .iter()
-            .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        && expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     {
         return Err(FieldError::Expect);
     }
     // hyper and h2 have checked this; what they hand over must agree with what is forwarded.
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let mut lengths = all(Known::ContentLength, CONTENT_LENGTH);
     if let Some(length) = lengths.next() {
         let length = length.to_str().ok().and_then(|text| text.parse().ok());
         let fits = match (body, length) {
@@ -158,26 +163,34 @@ pub(super) fn check_request(
     Ok(())
 }
 
-/// Turns the fields of a client's request into those of the request to the upstream.
+/// Turns the fields of a client's request into those of the request to the upstream. `fields` is
+/// what `headers` has.
 pub(super) fn forward_request(
     headers: &mut HeaderMap,
+    fields: FieldSet,
     method: &Method,
     body: BodyLength,
     expectation: Expectation,
     authority: Option<HeaderValue>,
     sender: &Sender<'_>,
 ) {
-    let wants_trailers = wants_trailers(headers);
+    let wants_trailers = fields.has(Known::Te) && wants_trailers(headers);
     // Before ours are set, so that `Connection` can never take one of ours away.
-    remove_hop_by_hop(headers);
-    headers.remove(TE);
-    headers.remove(EXPECT);
+    remove_hop_by_hop(headers, fields);
+    for (known, name) in [(Known::Te, TE), (Known::Expect, EXPECT)] {
+        if fields.has(known) {
+            headers.remove(name);
+        }
+    }
     remove_claims(headers, sender.trust);
-    join_cookies(headers);
-    if body == BodyLength::Unknown {
-        trailers::filter_announced(headers);
-    } else {
-        headers.remove(TRAILER);
+    if fields.has(Known::Cookie) {
+        join_cookies(headers);
+    }
+    if fields.has(Known::Trailer) {
+        match body {
+            BodyLength::Unknown => trailers::filter_announced(headers),
+            BodyLength::None | BodyLength::Known(_) => drop(headers.remove(TRAILER)),
+        }
     }
     if expectation == Expectation::Continue {
         headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
@@ -215,9 +228,14 @@ pub(super) fn forward_request(
 
 /// Turns the fields of an upstream's response into those of the response to the client.
 pub(super) fn forward_response(headers: &mut HeaderMap) {
-    remove_hop_by_hop(headers);
-    headers.remove(TE);
-    trailers::filter_announced(headers);
+    let fields = FieldSet::of(headers);
+    remove_hop_by_hop(headers, fields);
+    if fields.has(Known::Te) {
+        headers.remove(TE);
+    }
+    if fields.has(Known::Trailer) {
+        trailers::filter_announced(headers);
+    }
 }
 
 /// The protocol's way to say that the client's connection ends with this response.
@@ -237,18 +255,21 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
         .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // Most messages have none: one look at each name costs less than a search for each field.
-    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        return;
-    }
-    if headers.contains_key(CONNECTION) {
+fn remove_hop_by_hop(headers: &mut HeaderMap, fields: FieldSet) {
+    if fields.has(Known::Connection) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            .map(str::trim)
+            // Options, and no fields; `Keep-Alive` goes anyway.
+            .filter(|name| {
+                !["close", "keep-alive"]
+                    .iter()
+                    .any(|option| name.eq_ignore_ascii_case(option))
+            })
+            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
             // These belong to the message, whatever `Connection` says of them; nor may a client
             // take away what a trusted proxy says of it.
             .filter(|name| name != HOST && name != CONTENT_LENGTH && !is_claim(name.as_str()))
@@ -257,8 +278,10 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+    for (known, name) in &HOP_BY_HOP {
+        if fields.has(*known) {
+            headers.remove(name);
+        }
     }
 }
 

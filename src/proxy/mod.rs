@@ -11,6 +11,7 @@ mod body;
 mod connection_info;
 mod error;
 mod field_edits;
+mod field_set;
 mod forward;
 mod forwarded;
 mod grpc;

@@ -30,7 +30,7 @@ pub(super) fn respond(
     method: &Method,
     version: Version,
     form: Form,
-    mut record: RequestRecord,
+    mut record: Box<RequestRecord>,
 ) -> Response<ProxyBody> {
     let status = error.status();
     record.failed(error.reason());

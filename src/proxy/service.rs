@@ -110,13 +110,13 @@ fn answer(
     let snapshot = shared.snapshots.load_full();
     // From here on the request is recorded, also when this future is dropped.
     let turn = shared.turn();
-    let mut record = RequestRecord::new(
+    let mut record = Box::new(RequestRecord::new(
         shared.connection.clone(),
         turn,
         shared.telemetry.clone(),
         snapshot.clone(),
         &request,
-    );
+    ));
     let method = request.method().clone();
     let version = request.version();
     // An error of gRPC is a 200, and that would be a tunnel to who asks for one.

@@ -27,7 +27,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Tunnel {
     upstream: Box<UpstreamSocket>,
-    record: RequestRecord,
+    record: Box<RequestRecord>,
     idle: Duration,
     websocket: bool,
 }
@@ -48,7 +48,7 @@ pub enum TunnelEnd {
 impl Tunnel {
     pub(super) const fn new(
         upstream: Box<UpstreamSocket>,
-        record: RequestRecord,
+        record: Box<RequestRecord>,
         idle: Duration,
         websocket: bool,
     ) -> Self {

@@ -16,6 +16,7 @@ use hyper::ext::Protocol;
 
 use super::base64::base64;
 use super::error::ProxyError;
+use super::field_set::{FieldSet, Known};
 use super::headers::BodyLength;
 use crate::config::UpstreamProtocol;
 
@@ -48,13 +49,17 @@ pub(super) enum Upgrade {
 }
 
 impl Upgrade {
-    /// Reads what `head` asks for. `Upgrade` is ignored, as it may be, where there is a body: it
+    /// Reads what `head`, which has `fields`, asks for. `Upgrade` is ignored, as it may be, where there is a body: it
     /// would have to be sent before the switch, and where it ends must never be in doubt. So are
     /// HTTP/1.0 and `h2c`, which RFC 9113 has taken back.
     ///
     /// # Errors
     /// CONNECT without a protocol, or with one that is not served.
-    pub(super) fn read(head: &Parts, body: BodyLength) -> Result<Self, ProxyError> {
+    pub(super) fn read(
+        head: &Parts,
+        fields: FieldSet,
+        body: BodyLength,
+    ) -> Result<Self, ProxyError> {
         if head.method == Method::CONNECT {
             return match head.extensions.get::<Protocol>() {
                 None => Err(ProxyError::Method(head.method.clone())),
@@ -66,7 +71,7 @@ impl Upgrade {
         }
         if head.version != Version::HTTP_11
             || body != BodyLength::None
-            || !head.headers.contains_key(UPGRADE)
+            || !fields.has(Known::Upgrade)
             || !tokens(&head.headers, &CONNECTION).any(|it| it.eq_ignore_ascii_case(b"upgrade"))
         {
             return Ok(Self::None);
@@ -210,6 +215,10 @@ mod tests {
 
     use super::*;
 
+    fn read(head: &Parts, body: BodyLength) -> Upgrade {
+        Upgrade::read(head, FieldSet::of(&head.headers), body).unwrap()
+    }
+
     fn head(version: Version, fields: &[(&'static str, &'static str)]) -> Parts {
         let mut request = Request::new(());
         *request.version_mut() = version;
@@ -221,7 +230,7 @@ mod tests {
     }
 
     fn asked(fields: &[(&'static str, &'static str)]) -> Option<HeaderValue> {
-        match Upgrade::read(&head(Version::HTTP_11, fields), BodyLength::None).unwrap() {
+        match read(&head(Version::HTTP_11, fields), BodyLength::None) {
             Upgrade::To(protocols) => Some(protocols),
             _ => None,
         }
@@ -265,7 +274,7 @@ mod tests {
             (Version::HTTP_10, BodyLength::None),
             (Version::HTTP_2, BodyLength::None),
         ] {
-            let upgrade = Upgrade::read(&head(version, &fields), body).unwrap();
+            let upgrade = read(&head(version, &fields), body);
             assert!(!upgrade.is_asked(), "{version:?} {body:?}");
         }
     }

@@ -42,6 +42,9 @@ impl RouteTable {
     /// the routes without a host alone. Never allocates.
     #[must_use]
     pub fn find(&self, host: &str, path: &str) -> Option<RouteId> {
+        if self.hosts.is_empty() {
+            return self.any.find(path);
+        }
         // `find` may already answer with the wildcard; asking it again then costs one more miss.
         self.hosts
             .find(host)

@@ -1,24 +1,26 @@
 //! The accept loop: a connection permit first, errors by class, never ending and never spinning.
 
+use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsFd;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use socket2::SockRef;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::{self, ServerContext};
 use super::heartbeat::{Heartbeat, Pulse};
 use super::listener::ListenerSocket;
 use super::per_ip::{Counted, LimitReached};
-use super::socket::ClientSocket;
+use super::socket::{AcceptedSocket, ClientSocket};
 use crate::config::ListenAddress;
 use crate::drain::Drain;
 use crate::report::Peer;
 use crate::snapshot::ListenerState;
 use crate::telemetry::{AcceptFault, Limit};
-use crate::tls::{self, Incoming, Proxied};
+use crate::tls::{self, Ahead, Incoming, Proxied};
 
 /// One listener's accept loop.
 #[derive(Debug)]
@@ -44,70 +46,18 @@ struct Waiting {
     /// Who sends the PROXY header that its peer is known from, if it begins with one.
     sender: Option<Peer>,
     counted: Option<Counted>,
+    /// What was read of it, because there are many.
+    ahead: Option<Ahead>,
 }
 
-/// The permits for connections over all listeners (`limits.connections`). Past the limit
-/// connections wait in the kernel's backlog.
-#[derive(Debug)]
-pub struct ConnectionPermits {
-    semaphore: Arc<Semaphore>,
-    limit: AtomicUsize,
-    /// Permits to take back when they are returned, after the limit was lowered.
-    debt: AtomicUsize,
-}
-
+/// So many connections a loop accepts before it lets others run: what it starts would otherwise
+/// stand before them all at once.
+const MOST_A_TURN: u32 = 16;
 /// The longest pause after an error that leaves no descriptors or memory.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// So long without an error, and a row of them is over.
 const CALM: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-
-impl ConnectionPermits {
-    /// `limit` permits.
-    #[must_use]
-    pub fn new(limit: usize) -> Self {
-        Self {
-            semaphore: Arc::new(Semaphore::new(limit)),
-            limit: AtomicUsize::new(limit),
-            debt: AtomicUsize::new(0),
-        }
-    }
-
-    /// Changes the limit. Connections beyond a lower one end in their own time; new ones wait
-    /// until enough have.
-    pub fn resize(&self, limit: usize) {
-        let old = self.limit.swap(limit, Ordering::AcqRel);
-        if limit < old {
-            let missing = old - limit - self.semaphore.forget_permits(old - limit);
-            self.debt.fetch_add(missing, Ordering::AcqRel);
-            return;
-        }
-        let mut more = limit - old;
-        while more > 0 && self.forgive() {
-            more -= 1;
-        }
-        self.semaphore.add_permits(more);
-    }
-
-    /// Gives a permit back, or keeps it where one is owed.
-    fn release(&self, permit: OwnedSemaphorePermit) {
-        if self.forgive() {
-            permit.forget();
-        }
-    }
-
-    /// Takes one off the debt; false when there is none.
-    fn forgive(&self) -> bool {
-        let less = |debt: usize| debt.checked_sub(1);
-        self.debt
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less)
-            .is_ok()
-    }
-
-    async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
-        self.semaphore.clone().acquire_owned().await.ok()
-    }
-}
 
 impl Acceptor {
     /// A loop for `listener`, which listens on `address` and which the configuration calls `name`.
@@ -144,6 +94,8 @@ impl Acceptor {
         } = self;
         let last = reception.accept(&listener, &mut pulse, stop, &drain).await;
         pulse.leave();
+        // Whoever has inherited the socket, or gave it to us, accepts as ever.
+        listener.defer(false);
         // Nobody accepts here any more: what comes is another loop's, or refused.
         drop(listener);
         if let Some((waiting, state)) = last {
@@ -167,7 +119,13 @@ impl Reception {
         // A reload may remove the listener while a connection is in our hands: it is served as
         // of before.
         let mut state = None;
+        let mut turn = Turn::default();
+        let mut crowd = Crowd::default();
         loop {
+            if turn.accepted >= MOST_A_TURN {
+                turn = Turn::default();
+                tokio::task::yield_now().await;
+            }
             let accept = async {
                 tokio::select! {
                     biased;
@@ -175,33 +133,18 @@ impl Reception {
                     accepted = listener.accept() => Some(accepted),
                 }
             };
-            let accepted = pulse.during(accept).await?;
-            match accepted {
-                Ok((stream, peer)) => {
-                    self.refresh(&mut state);
-                    let proxied = state
-                        .as_ref()
-                        .is_some_and(|listener| listener.proxied.contains(peer));
-                    // Before the permit, which others wait for. Who sends a PROXY header is not
-                    // whom it is sent for: that one is counted later.
-                    let counted = match peer {
-                        Peer::Tcp(address) if !proxied => context.per_ip.count(address.ip()),
-                        Peer::Tcp(_) | Peer::Unix => Ok(None),
-                    };
-                    let counted = match counted {
-                        Ok(counted) => counted,
-                        Err(LimitReached) => {
-                            let tls = state.as_ref().is_some_and(|it| it.sites.is_some());
-                            refuse(context, &self.name, tls, &stream, peer);
-                            continue;
-                        }
-                    };
-                    let waiting = Waiting {
-                        stream,
-                        peer,
-                        sender: proxied.then_some(peer),
-                        counted,
-                    };
+            let accepted = turn.of(pulse.during(accept)).await?;
+            let waiting = accepted.and_then(|(socket, peer)| {
+                self.refresh(&mut state);
+                crowd.follow(listener, self.is_crowded(state.as_deref()));
+                self.look(socket, peer, state.as_deref(), (crowd, &turn))
+            });
+            match waiting {
+                // The client has been told.
+                Ok(None) => {}
+                Ok(Some(waiting)) => {
+                    // Whoever comes next is judged by the place that this one will have taken.
+                    turn.coming += usize::from(waiting.ahead.is_some());
                     let permit = async {
                         tokio::select! {
                             biased;
@@ -242,6 +185,105 @@ impl Reception {
                     }
                 }
             }
+        }
+    }
+
+    /// Looks at a connection that was just accepted. `None`: it is refused, and told so.
+    ///
+    /// # Errors
+    /// The system has no memory to watch it with.
+    fn look(
+        &self,
+        socket: AcceptedSocket,
+        peer: Peer,
+        listener: Option<&ListenerState>,
+        (crowd, turn): (Crowd, &Turn),
+    ) -> io::Result<Option<Waiting>> {
+        let context = &self.context;
+        let proxied = listener.is_some_and(|listener| listener.proxied.contains(peer));
+        // Before the permit, which others wait for. Who sends a PROXY header is not whom it is
+        // sent for: that one is counted later.
+        let counted = match peer {
+            Peer::Tcp(address) if !proxied => context.per_ip.count(address.ip()),
+            Peer::Tcp(_) | Peer::Unix => Ok(None),
+        };
+        let counted = match counted {
+            Ok(counted) => counted,
+            Err(LimitReached) => {
+                let tls = listener.is_some_and(|it| it.sites.is_some());
+                refuse(context, &self.name, tls, &socket, peer);
+                return Ok(None);
+            }
+        };
+        let ahead = match listener {
+            Some(listener) if crowd == Crowd::Many && !proxied => {
+                match self.turn_away(&socket, peer, turn, listener) {
+                    TurnedAway::Yes => return Ok(None),
+                    TurnedAway::No(ahead) => ahead,
+                }
+            }
+            _ => None,
+        };
+        Ok(Some(Waiting {
+            stream: socket.watch()?,
+            peer,
+            sender: proxied.then_some(peer),
+            counted,
+            ahead,
+        }))
+    }
+
+    /// Whether ClientHellos are worth looking at before anything else is done for them. Past
+    /// `limits.connections` all wait for their permits first.
+    fn is_crowded(&self, listener: Option<&ListenerState>) -> bool {
+        let context = &self.context;
+        listener.is_some_and(|listener| listener.sites.is_some())
+            && context.admission.is_crowded()
+            && context.permits.any()
+    }
+
+    /// Refuses a handshake that finds no place, while it costs least: see [`tls::turn_away`].
+    fn turn_away(
+        &self,
+        socket: &AcceptedSocket,
+        peer: Peer,
+        turn: &Turn,
+        listener: &ListenerState,
+    ) -> TurnedAway {
+        let context = &self.context;
+        let Some(sites) = &listener.sites else {
+            return TurnedAway::No(None);
+        };
+        let mut incoming = self.incoming(peer);
+        match tls::turn_away(
+            socket,
+            &mut incoming,
+            sites,
+            &context.admission,
+            turn.coming,
+        ) {
+            Some(report) => {
+                listener.metrics.connection_opened();
+                listener.metrics.handshake_started();
+                context.telemetry.metrics.limit_refused(Limit::Handshakes);
+                context.telemetry.handshake(&listener.metrics, report);
+                listener.metrics.connection_closed();
+                TurnedAway::Yes
+            }
+            None => TurnedAway::No(incoming.ahead),
+        }
+    }
+
+    /// A connection that was accepted now.
+    fn incoming(&self, peer: Peer) -> Incoming {
+        Incoming {
+            id: self.context.next_id(),
+            time: SystemTime::now(),
+            accepted: Instant::now(),
+            listener: self.name.clone(),
+            peer,
+            proxy: None,
+            ahead: None,
         }
     }
 
@@ -286,19 +328,17 @@ impl Reception {
             peer,
             sender,
             counted,
+            ahead,
         } = waiting;
-        let accepted = Instant::now();
-        let incoming = Incoming {
-            id: self.context.next_id(),
-            time: SystemTime::now(),
-            accepted,
-            listener: self.name.clone(),
-            peer,
-            proxy: sender.map(|sender| Proxied {
-                sender,
-                since: accepted,
-            }),
-        };
+        let mut incoming = self.incoming(peer);
+        if let Some(ahead) = &ahead {
+            incoming.accepted = ahead.accepted();
+        }
+        incoming.ahead = ahead;
+        incoming.proxy = sender.map(|sender| Proxied {
+            sender,
+            since: incoming.accepted,
+        });
         let held = Held { permit, counted };
         tokio::spawn(connection::serve(
             stream,
@@ -318,7 +358,7 @@ pub(super) fn refuse(
     context: &ServerContext,
     listener: &str,
     is_tls: bool,
-    stream: &ClientSocket,
+    stream: &impl AsFd,
     peer: Peer,
 ) {
     let metrics = &context.telemetry.metrics;
@@ -343,6 +383,60 @@ impl Held {
         context.permits.release(permit);
         drop(counted);
     }
+}
+
+/// How many handshakes there are already when a connection is accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Crowd {
+    #[default]
+    Few,
+    /// See [`tls::Admission::is_crowded`]. Connections are accepted with their first bytes, so
+    /// that those which are refused need not be awaited.
+    Many,
+}
+
+impl Crowd {
+    /// Changes to what it is now.
+    fn follow(&mut self, listener: &ListenerSocket, crowded: bool) {
+        let now = match crowded {
+            true => Self::Many,
+            false => Self::Few,
+        };
+        if std::mem::replace(self, now) != now {
+            listener.defer(crowded);
+        }
+    }
+}
+
+/// What a loop has done since other tasks ran.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    accepted: u32,
+    /// Connections that were let in with their ClientHello, which have not asked for admission yet.
+    coming: usize,
+}
+
+impl Turn {
+    /// Waits for `accept`; having to is the end of the turn.
+    async fn of<T>(&mut self, accept: impl Future<Output = T>) -> T {
+        let mut accept = pin!(accept);
+        poll_fn(|cx| {
+            let polled = accept.as_mut().poll(cx);
+            match polled.is_ready() {
+                true => self.accepted += 1,
+                false => *self = Self::default(),
+            }
+            polled
+        })
+        .await
+    }
+}
+
+/// Whether a connection was refused at the door.
+enum TurnedAway {
+    Yes,
+    /// What was read of it.
+    No(Option<Ahead>),
 }
 
 /// Whether the loop is to end.
@@ -440,19 +534,5 @@ mod tests {
         assert_eq!(trouble.over(at(9_000)), None);
         assert_eq!(trouble.over(at(10_020)), Some(102));
         assert_eq!(trouble.over(at(10_021)), None);
-    }
-
-    #[tokio::test]
-    async fn permits_follow_the_limit() {
-        let permits = ConnectionPermits::new(2);
-        let first = permits.acquire().await.unwrap();
-        let second = permits.acquire().await.unwrap();
-        permits.resize(1);
-        permits.release(first);
-        assert_eq!(permits.semaphore.available_permits(), 0);
-        permits.release(second);
-        assert_eq!(permits.semaphore.available_permits(), 1);
-        permits.resize(5);
-        assert_eq!(permits.semaphore.available_permits(), 5);
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
-use super::accept::{ConnectionPermits, Held, refuse};
+use super::accept::{Held, refuse};
 use super::http::{serve_h1, serve_h2};
 use super::linger::linger;
 use super::outbox::Outbox;
 use super::per_ip::{ConnectionsPerIp, Counted, LimitReached};
+use super::permits::ConnectionPermits;
 use super::proxy_header;
 use super::socket::ClientSocket;
 use super::timer_table::End;

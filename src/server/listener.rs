@@ -3,14 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::inherited::{InheritedSocket, InheritedSockets};
-use super::socket::ClientSocket;
+use super::socket::AcceptedSocket;
 use crate::config::ListenAddress;
 use crate::report::Peer;
-use crate::tls::stamp_arrivals;
+use crate::tls::{defer_accept, stamp_arrivals};
 use crate::unix_socket::{SocketAccess, SocketError, SocketFile, bind_unix};
 
 /// Why an address cannot be listened on.
@@ -42,8 +45,9 @@ pub enum BindError {
 /// What a listener listens with. Dropping it closes it; the file of a unix socket goes with it.
 #[derive(Debug)]
 pub enum ListenerSocket {
-    /// Over TCP.
-    Tcp(TcpListener),
+    /// Over TCP. Not tokio's own listener, which has every connection watched at once: some are
+    /// refused before.
+    Tcp(AsyncFd<std::net::TcpListener>),
     /// On a unix socket; without a file of ours where the service manager opened it.
     Unix(UnixListener, Option<SocketFile>),
 }
@@ -61,7 +65,14 @@ impl ListenerSocket {
         inherited: &InheritedSockets,
     ) -> Result<Vec<Self>, BindError> {
         match address {
-            ListenAddress::Tcp(address) => Ok(vec![Self::Tcp(bind(*address, backlog)?)]),
+            ListenAddress::Tcp(address) => {
+                let listener = bind(*address, backlog)?.into_std().and_then(watch);
+                let listener = listener.map_err(|source| BindError::Tcp {
+                    address: *address,
+                    source,
+                })?;
+                Ok(vec![Self::Tcp(listener)])
+            }
             ListenAddress::Unix(path) => {
                 let (listener, file) = bind_unix(path, SocketAccess::Everybody, backlog)?;
                 Ok(vec![Self::Unix(listener, Some(file))])
@@ -83,7 +94,7 @@ impl ListenerSocket {
         let socket = match socket.duplicate()? {
             InheritedSocket::Tcp(listener) => {
                 tune(&SockRef::from(&listener))?;
-                Self::Tcp(TcpListener::from_std(listener)?)
+                Self::Tcp(watch(listener)?)
             }
             InheritedSocket::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?, None),
         };
@@ -96,6 +107,7 @@ impl ListenerSocket {
     pub fn address(&self, asked: &ListenAddress) -> ListenAddress {
         match self {
             Self::Tcp(listener) => listener
+                .get_ref()
                 .local_addr()
                 .map_or_else(|_| asked.clone(), ListenAddress::Tcp),
             Self::Unix(listener, None) => {
@@ -110,7 +122,7 @@ impl ListenerSocket {
     /// Changes the backlog; Linux allows it at any time (listen(2)).
     pub fn backlog(&self, backlog: u32) {
         let socket = match self {
-            Self::Tcp(listener) => SockRef::from(listener),
+            Self::Tcp(listener) => SockRef::from(listener.get_ref()),
             Self::Unix(listener, _) => SockRef::from(listener),
         };
         if let Err(error) = socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX)) {
@@ -118,22 +130,48 @@ impl ListenerSocket {
         }
     }
 
+    /// Whether connections wait in the kernel until their first bytes are there, a second at most.
+    /// Unix sockets do not.
+    pub(super) fn defer(&self, defer: bool) {
+        if let Self::Tcp(listener) = self
+            && let Err(error) = defer_accept(listener.get_ref(), defer)
+        {
+            // Then refusals cost more.
+            tracing::debug!(%error, "TCP_DEFER_ACCEPT failed");
+        }
+    }
+
     /// The next connection, and who is at its other end. Cancel safe.
     ///
     /// # Errors
     /// The system's.
-    pub(super) async fn accept(&self) -> io::Result<(ClientSocket, Peer)> {
+    pub(super) async fn accept(&self) -> io::Result<(AcceptedSocket, Peer)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Ok((ClientSocket::Tcp(stream), Peer::Tcp(peer)))
+                let accept = |listener: &std::net::TcpListener| {
+                    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                    Ok(acceptfrom_with(listener, flags)?)
+                };
+                let (stream, peer) = listener.async_io(Interest::READABLE, accept).await?;
+                let peer = peer.ok_or(io::ErrorKind::InvalidData)?;
+                let peer = SocketAddr::try_from(peer)?;
+                Ok((AcceptedSocket::Tcp(stream.into()), Peer::Tcp(peer)))
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((ClientSocket::Unix(stream), Peer::Unix))
+                Ok((AcceptedSocket::Unix(stream), Peer::Unix))
             }
         }
     }
+}
+
+/// Has the connections that come told; the socket does not block.
+#[allow(
+    deprecated,
+    reason = "what came in its place is unsafe, and std's listener is what it says it is"
+)]
+fn watch(listener: std::net::TcpListener) -> io::Result<AsyncFd<std::net::TcpListener>> {
+    AsyncFd::with_interest(listener, Interest::READABLE)
 }
 
 /// What the kernel takes for a connection ahead of sending it. Without a bound it takes megabytes,

@@ -23,13 +23,15 @@ mod linger;
 mod listener;
 mod outbox;
 mod per_ip;
+mod permits;
 mod proxy_header;
 mod socket;
 mod timer_table;
 mod tunnels;
 
-pub use accept::{Acceptor, ConnectionPermits};
+pub use accept::Acceptor;
 pub use connection::ServerContext;
 pub use heartbeat::Heartbeat;
 pub use inherited::InheritedSockets;
 pub use listener::{BindError, ListenerSocket, bind};
+pub use permits::ConnectionPermits;

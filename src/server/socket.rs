@@ -13,6 +13,35 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::tls::{TcpFacts, Transport};
 
+/// A connection as it was accepted: over TCP in no event loop yet.
+#[derive(Debug)]
+pub(super) enum AcceptedSocket {
+    Tcp(std::net::TcpStream),
+    Unix(UnixStream),
+}
+
+impl AcceptedSocket {
+    /// Has its events told, which costs a system call now and one at its end.
+    ///
+    /// # Errors
+    /// The system's, where it has no memory for it.
+    pub(super) fn watch(self) -> io::Result<ClientSocket> {
+        Ok(match self {
+            Self::Tcp(tcp) => ClientSocket::Tcp(TcpStream::from_std(tcp)?),
+            Self::Unix(unix) => ClientSocket::Unix(unix),
+        })
+    }
+}
+
+impl AsFd for AcceptedSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(tcp) => tcp.as_fd(),
+            Self::Unix(unix) => unix.as_fd(),
+        }
+    }
+}
+
 /// An accepted connection.
 #[derive(Debug)]
 pub(super) enum ClientSocket {
@@ -70,6 +99,13 @@ impl Transport for ClientSocket {
         match self {
             Self::Tcp(tcp) => tcp.tcp_facts(),
             Self::Unix(_) => None,
+        }
+    }
+
+    fn end(&mut self) {
+        match self {
+            Self::Tcp(tcp) => tcp.end(),
+            Self::Unix(_) => {}
         }
     }
 }

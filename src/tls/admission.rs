@@ -84,6 +84,9 @@ struct Desk {
 /// so that neither gets more than half of the time when there is too much of both.
 const ROW: u32 = 8;
 
+/// So few places left is crowded: more than an accept loop lets in before it lets others run.
+const NEARLY: usize = 16;
+
 impl Admission {
     /// One slot for each of `workers`, at least one, for at most `limit` handshakes.
     #[must_use]
@@ -107,15 +110,24 @@ impl Admission {
     }
 
     /// Whether [`Admission::enter`] would refuse now: asked before anything is spent on a
-    /// ClientHello. `class` is asked for only where the limit is reached.
-    pub(super) fn refuses(&self, class: impl FnOnce() -> Class) -> bool {
-        let full = |desk: &Desk| desk.free == 0 && desk.is_full();
+    /// ClientHello, when `coming` others will have entered. `class` is asked for only where the
+    /// limit is reached.
+    pub(super) fn refuses(&self, coming: usize, class: impl FnOnce() -> Class) -> bool {
+        let full = |desk: &Desk| desk.free == 0 && desk.places() <= coming;
         if !full(&self.desk()) {
             return false;
         }
         let class = class();
         let desk = self.desk();
         full(&desk) && !desk.makes_room(class)
+    }
+
+    /// Whether the limit is reached, or will be if those come that are on their way from the door:
+    /// then it is worth while to look at a ClientHello before anything else is done for it.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        let desk = self.desk();
+        desk.free == 0 && desk.places() < NEARLY
     }
 
     /// Asks for a slot. `class` is asked for only where there is a queue.
@@ -173,7 +185,13 @@ impl Desk {
     }
 
     fn is_full(&self) -> bool {
-        self.taken + self.resumptions.len() + self.full.len() >= self.limit
+        self.places() == 0
+    }
+
+    /// How many may still come.
+    fn places(&self) -> usize {
+        let come = self.taken + self.resumptions.len() + self.full.len();
+        self.limit.saturating_sub(come)
     }
 
     const fn queue(&mut self, class: Class) -> &mut Queue {

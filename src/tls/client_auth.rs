@@ -469,6 +469,7 @@ mod tests {
                 listener: "test".into(),
                 peer: Peer::Unix,
                 proxy: None,
+                ahead: None,
             };
             let metrics = crate::telemetry::Metrics::default().listener("test");
             let (ours, theirs) = tokio::io::duplex(1 << 16);

@@ -311,7 +311,7 @@ fn name_encrypted_alerts(messages: &mut [Message], failure: &Failure) {
 }
 
 /// What became of the client's offer to resume, from the offer and from what was looked up.
-fn resumption(
+pub(super) fn resumption(
     hello: Option<&ClientHello>,
     version: Option<ProtocolVersion>,
     kind: Option<HandshakeKind>,

@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 use super::admission::{self, Admission, Class, Overload, Slot};
 use super::alert;
 use super::diagnosis;
+use super::door::Ahead;
 use super::facts::{Facts, TELLING_RTT};
 use super::first_flight::Assembly;
 use super::first_flight::{FirstFlight, looks_like_http};
@@ -54,6 +55,8 @@ pub struct Incoming {
     pub peer: Peer,
     /// The PROXY header, where one is required.
     pub proxy: Option<Proxied>,
+    /// What was read of it already.
+    pub ahead: Option<Ahead>,
 }
 
 /// That a connection begins with a PROXY header.
@@ -125,6 +128,9 @@ where
     if let (Some(proxied), Some(handshake)) = (incoming.proxy, io.handshake()) {
         handshake.clock.enter(Phase::ProxyHeaderWait, proxied.since);
     }
+    if let Some(ahead) = incoming.ahead.clone() {
+        io.begin_with(ahead);
+    }
     let mut facts = Facts::of(incoming);
 
     let first = match io.read_client_hello().await {
@@ -180,8 +186,9 @@ where
     let site = facts.site.insert(site);
     // A session is opened once, however often it is asked for.
     let mut known = None;
-    let refuses =
-        admission.refuses(|| *known.get_or_insert_with(|| class_of(site, version, &facts.message)));
+    let refuses = admission.refuses(0, || {
+        *known.get_or_insert_with(|| class_of(site, version, &facts.message))
+    });
     if refuses {
         if let Some(handshake) = io.handshake() {
             handshake.clock.enter(Phase::Admission, Instant::now());
@@ -316,7 +323,7 @@ pub fn never_began<S: Transport>(io: S, incoming: &Incoming, outcome: Outcome) -
 }
 
 /// Whether a client is about to resume a session, genuinely.
-fn class_of(site: &Site, version: ProtocolVersion, message: &[u8]) -> Class {
+pub(super) fn class_of(site: &Site, version: ProtocolVersion, message: &[u8]) -> Class {
     match site.policy().resumes(version, Offer::read(message)) {
         true => Class::Resumption,
         false => Class::Full,
@@ -510,6 +517,7 @@ mod tests {
             listener: "test".into(),
             peer: Peer::Unix,
             proxy: None,
+            ahead: None,
         }
     }
 

@@ -86,6 +86,30 @@ pub fn stamp_arrivals(socket: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a listening socket keeps connections from `accept` until their first bytes are there
+/// (`TCP_DEFER_ACCEPT`); one that sends nothing is accepted after a second all the same.
+///
+/// # Errors
+/// The system's.
+pub fn defer_accept(socket: &impl AsFd, defer: bool) -> io::Result<()> {
+    let seconds = libc::c_int::from(defer);
+    // SAFETY: the descriptor is open while it is borrowed, and the option's value is a `c_int` that
+    // outlives the call, whose length is the one given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            length_of(size_of_val(&seconds)),
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Receives into `buffer`, and tells when the last of these bytes came where the kernel has
 /// stamped it. Of several segments that are read at once only the last one's stamp is known.
 ///
@@ -291,6 +315,25 @@ mod tests {
             assert!(arrival + slack >= before, "{:?} early", before - arrival);
             assert!(arrival <= after);
         }
+    }
+
+    #[test]
+    fn connections_are_kept_from_accept_until_they_say_something() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        defer_accept(&listener, true).unwrap();
+        let mut silent = TcpStream::connect(address).unwrap();
+        let error = listener.accept().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        silent.write_all(b"hello").unwrap();
+        // Over loopback it has come when the write returns.
+        let (accepted, _) = listener.accept().unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(receive(&accepted, &mut buffer).unwrap().0, 5);
+        defer_accept(&listener, false).unwrap();
+        let _silent = TcpStream::connect(address).unwrap();
+        listener.accept().unwrap();
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod client_identity;
 mod clock;
 mod comparison;
 mod diagnosis;
+mod door;
 mod facts;
 mod first_flight;
 #[cfg(test)]
@@ -58,12 +59,13 @@ pub use certificates::{
 pub use chain::ChainError;
 pub use client_auth::{ClientAuthError, ClientVerifier};
 pub use client_identity::{ClientIdentity, IdentityError};
+pub use door::{Ahead, turn_away};
 pub use forecast::{Forecast, ForecastFailure};
 pub use handshake::{Established, Incoming, Proxied, Refused, accept, never_began};
 pub use hello::{ClientHello, HelloError, ServerName, is_grease};
 pub use hello_ring::{HelloCensus, HelloRing, HelloSample};
 pub use idle::Idle;
-pub use kernel::{TcpFacts, stamp_arrivals};
+pub use kernel::{TcpFacts, defer_accept, stamp_arrivals};
 pub use key_directory::{KeyDirectoryError, add_ticket_key, rotate_ticket_keys};
 pub use key_log::{KeyLog, KeyLogError, KeyLogRequest, KeyLogStatus};
 pub use ocsp::OcspError;

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::admission::{self, Admission, Class, Place, Slot};
 use super::clock::Clock;
+use super::door::Ahead;
 use super::first_flight::{Assembly, FirstFlight};
 use super::inbox::{Inbox, record_length, skip_change_cipher_spec};
 use super::streaming::{FirstRequest, Streaming};
@@ -181,6 +182,26 @@ impl<S> RecordIo<S> {
         handshake.poll_admitted(place, &mut self.io, cx)
     }
 
+    /// Begins with what was read of the connection before. The time since then is ours.
+    pub(super) fn begin_with(&mut self, ahead: Ahead) {
+        let Life::Handshake(handshake) = &mut self.life else {
+            return;
+        };
+        let Ahead {
+            accepted,
+            bytes,
+            came,
+            read,
+        } = ahead;
+        handshake.clock.enter(Phase::ClientHelloWait, accepted);
+        if let Some(came) = came {
+            handshake.clock.received(came, read);
+        }
+        handshake.clock.enter(Phase::ReadQueue, read);
+        handshake.inbox.came = came;
+        handshake.inbox.bytes = bytes;
+    }
+
     /// The handshake's state, until [`RecordIo::finish`].
     pub(super) fn handshake(&mut self) -> Option<&mut Handshake> {
         match &mut self.life {
@@ -214,17 +235,24 @@ impl<S: Transport> RecordIo<S> {
         else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        handshake
-            .clock
-            .enter(Phase::ClientHelloWait, Instant::now());
         let mut assembly = Assembly::default();
+        // See [`RecordIo::begin_with`].
+        let mut begun = !handshake.inbox.bytes.is_empty();
+        if !begun {
+            handshake
+                .clock
+                .enter(Phase::ClientHelloWait, Instant::now());
+        }
         loop {
-            let first = handshake.inbox.bytes.is_empty();
-            let closed = std::future::poll_fn(|cx| handshake.fill(io, cx)).await?;
-            if closed {
-                return Ok(FirstFlight::Closed {
-                    bytes: handshake.inbox.bytes.len(),
-                });
+            let mut first = begun;
+            if !std::mem::take(&mut begun) {
+                first = handshake.inbox.bytes.is_empty();
+                let closed = std::future::poll_fn(|cx| handshake.fill(io, cx)).await?;
+                if closed {
+                    return Ok(FirstFlight::Closed {
+                        bytes: handshake.inbox.bytes.len(),
+                    });
+                }
             }
             if first {
                 handshake

@@ -1,14 +1,15 @@
 //! What one exchange runs on: a connection of HTTP/1.1, or a stream of HTTP/2.
 
-use std::task::Context;
 use std::time::Duration;
 
 use http::uri::Scheme;
 use http::{Request, Response};
-use hyper::body::Incoming;
 
+use super::client_tls::Offer;
 use super::exchange::{Lease, Origin, SendFailure};
+use super::link::Link;
 use super::request_body::RequestBody;
+use super::response_body::Content;
 use super::socket::UpstreamSocket;
 use super::streams::StreamLease;
 
@@ -35,37 +36,30 @@ impl Carrier {
     pub(super) async fn send(
         self,
         request: Box<Request<RequestBody>>,
+        offer: Offer,
         server: &str,
         scheme: Scheme,
         first_byte: Duration,
-    ) -> Result<(Response<Incoming>, Self), SendFailure> {
+    ) -> Result<(Response<Content>, Self), SendFailure> {
         match self {
             Self::Http1(lease) => {
-                let (response, lease) = lease.send(request, first_byte).await?;
+                let (response, lease) = lease.send(request, offer, first_byte).await?;
                 Ok((response, Self::Http1(lease)))
             }
             Self::Http2(stream) => {
                 let sent = stream.send(*request, server, scheme, first_byte);
                 // Boxed, as all that most requests do not need.
                 let (response, stream) = Box::pin(sent).await?;
-                Ok((response, Self::Http2(stream)))
+                Ok((response.map(Content::Stream), Self::Http2(stream)))
             }
         }
     }
 
-    /// Moves what only moves while it is polled.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
-        if let Self::Http1(lease) = self {
-            // An end of the connection shows in the body: complete or not.
-            let _ = lease.link().poll(cx);
-        }
-    }
-
-    /// Whether another exchange could begin on it.
-    pub(super) fn is_idle(&mut self) -> bool {
+    /// The connection of HTTP/1.1, if it is one.
+    pub(super) fn link(&mut self) -> Option<&mut Link> {
         match self {
-            Self::Http1(lease) => lease.link().is_idle(),
-            Self::Http2(_) => false,
+            Self::Http1(lease) => Some(lease.link()),
+            Self::Http2(_) => None,
         }
     }
 
@@ -84,10 +78,7 @@ impl Carrier {
     /// It has not: the exchange goes on.
     pub(super) fn into_tunnel(self) -> Result<Box<UpstreamSocket>, Self> {
         match self {
-            Self::Http1(mut lease) => match lease.link().take_tunnel() {
-                Some(tunnel) => Ok(tunnel),
-                None => Err(Self::Http1(lease)),
-            },
+            Self::Http1(lease) => lease.into_tunnel().map_err(Self::Http1),
             Self::Http2(stream) => stream.into_tunnel().map_err(Self::Http2),
         }
     }

@@ -120,22 +120,36 @@ impl Cluster {
             Some(_) => Scheme::HTTPS,
             None => Scheme::HTTP,
         };
-        let roster = self.roster(timeouts.connect, asked).await?;
+        let mut roster = self.servers.roster();
+        if roster.is_empty() {
+            // All have names, and this is one of the first requests. Boxed, as all that most
+            // requests do not need: the future of each has room for all of the rest.
+            roster = Box::pin(self.first_roster(timeouts.connect, asked)).await?;
+        }
         let mut choice = Choice::new(roster.clone(), ClientKey::of(client));
         let mut retry = Retry::new(&spec.retries, &request);
         loop {
-            let (turn, carrier) = self.carrier(&mut choice, opening, asked).await?;
+            let (turn, carrier) = match self.at_hand(&mut choice, opening, asked) {
+                Ok(found) => found,
+                Err(turn) => Box::pin(self.carrier(turn, &mut choice, opening, asked)).await?,
+            };
             let kept = carrier.origin() == Origin::Kept;
             let spare = match &carrier {
-                Carrier::Http1(_) if kept => retry.spare(&request),
+                // A connection gives back what may be sent again.
                 Carrier::Http1(_) => None,
-                Carrier::Http2(_) => retry.spare_of_any(&request),
+                Carrier::Http2(_) => retry.spare(&request),
             };
             self.metrics.request(kept);
             let sent = Instant::now();
             let server = turn.server();
             let answer = carrier
-                .send(request, server.host(), scheme.clone(), timeouts.first_byte)
+                .send(
+                    request,
+                    opening.offer,
+                    server.host(),
+                    scheme.clone(),
+                    timeouts.first_byte,
+                )
                 .await;
             let failure = match answer {
                 Ok((response, carrier)) => {
@@ -158,9 +172,12 @@ impl Cluster {
                     choice.elsewhere(server);
                     (unsent, RetryReason::Closed)
                 }
-                (SendFailure::Unanswered(_), Some(spare)) if kept && retry.may_repeat() => {
+                (SendFailure::Unanswered(Some(unanswered), _), _)
+                | (SendFailure::Unanswered(None, _), Some(unanswered))
+                    if kept && retry.may_repeat() =>
+                {
                     choice.again(server);
-                    (spare, RetryReason::Closed)
+                    (unanswered, RetryReason::Closed)
                 }
                 (SendFailure::Refused(_), Some(spare)) if retry.within(&self.budget, &roster) => {
                     choice.elsewhere(server);
@@ -168,7 +185,7 @@ impl Cluster {
                 }
                 (
                     SendFailure::Unsent(_, error)
-                    | SendFailure::Unanswered(error)
+                    | SendFailure::Unanswered(_, error)
                     | SendFailure::Refused(error)
                     | SendFailure::Final(error),
                     _,
@@ -180,17 +197,12 @@ impl Cluster {
         }
     }
 
-    /// The servers, of which there is one at least.
-    async fn roster(
+    /// The servers that names resolve to, of which there is one at least.
+    async fn first_roster(
         &self,
         connect: Duration,
         asked: &mut Option<Arc<str>>,
     ) -> Result<Arc<Roster>, ExchangeError> {
-        let roster = self.servers.roster();
-        if !roster.is_empty() {
-            return Ok(roster);
-        }
-        // All have names, and this is one of the first requests.
         let named = self.servers.spec().servers.first();
         *asked = named.map(|server| server.address.to_string().into());
         let resolved = timeout(connect, Box::pin(self.servers.resolve_first())).await;

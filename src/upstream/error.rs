@@ -2,7 +2,9 @@
 
 use std::io;
 
+use super::body_decoder::BodySyntaxError;
 use super::framing::FramingError;
+use super::response_head::HeadError;
 use crate::telemetry::UpstreamFailure;
 
 /// Why there is no response. Nothing of it may be shown to clients but the reason word.
@@ -26,13 +28,13 @@ pub enum ExchangeError {
     /// The server ended the TLS connection with an alert, or broke its protocol, before the head
     /// of the response was whole. In TLS 1.3 the refusal of a client certificate comes so late.
     #[error("the tls connection to the upstream server failed")]
-    TlsEnded(#[source] Option<hyper::Error>),
+    TlsEnded(#[source] ConnectionError),
     /// Every server of the cluster stayed at `pool.max_connections` for `pool.wait`.
     #[error("no upstream connection became free in time")]
     PoolFull,
     /// The connection ended before the head of the response was whole.
     #[error("the upstream server closed before it answered")]
-    Closed(#[source] Option<hyper::Error>),
+    Closed(#[source] ConnectionError),
     /// The request has no form in HTTP/2.
     #[error("the request cannot be sent over http/2")]
     Untranslatable,
@@ -47,7 +49,7 @@ pub enum ExchangeError {
     FirstByteTimeout,
     /// What came is no HTTP response.
     #[error("the upstream server's answer is not valid HTTP")]
-    BadResponse(#[source] hyper::Error),
+    BadResponse(#[source] ConnectionError),
     /// The head of the response is ambiguous or answers another question.
     #[error("the upstream server's answer is not acceptable")]
     BadFraming(#[source] FramingError),
@@ -75,6 +77,26 @@ impl ExchangeError {
     }
 }
 
+/// Why a connection, or a stream of one, is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// It ended.
+    #[error("the server closed the connection")]
+    Closed,
+    /// Reading or writing failed.
+    #[error("the connection failed")]
+    Io(#[source] io::Error),
+    /// What came in place of a head is none.
+    #[error("the head of the response is not valid")]
+    Head(#[source] HeadError),
+    /// What came in place of a body is none.
+    #[error("the body of the response is not valid")]
+    Body(#[source] BodySyntaxError),
+    /// A stream of HTTP/2, or its connection, failed.
+    #[error("http/2 failed")]
+    Http2(#[source] hyper::Error),
+}
+
 /// Why the client's request body cannot be forwarded to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestBodyError {
@@ -95,7 +117,7 @@ pub enum BodyError {
     /// The upstream server broke off, or its body is not valid. The cause is no `source`: hyper
     /// would tell the client the code of the server's RST_STREAM, and NO_ERROR looks like an end.
     #[error("the response body broke off")]
-    Truncated(Option<hyper::Error>),
+    Truncated(Option<ConnectionError>),
     /// No progress within `timeouts.idle`.
     #[error("the upstream server stopped sending the response body")]
     Idle,

@@ -1,28 +1,29 @@
 //! One request and its response on one connection.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use http::header::UPGRADE;
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::ext::on_informational;
-use tokio::time::{Instant, sleep_until, timeout};
+use http::{Request, Response};
+use hyper::body::SizeHint;
+use tokio::time::Instant;
 
-use super::error::ExchangeError;
-use super::framing;
-use super::link::{Link, SendError};
+use super::client_tls::Offer;
+use super::error::{ConnectionError, ExchangeError};
+use super::link::{self, Link, LinkError};
 use super::pool::{Place, Pool};
 use super::request_body::{RequestBody, Upload};
+use super::response_body::Content;
+use super::socket::UpstreamSocket;
 
 /// A connection with its place in the pool, for the time of one exchange. Dropping it closes the
 /// connection; [`Lease::end`] keeps it where it can be kept.
 #[derive(Debug)]
 pub(super) struct Lease {
-    link: Link,
+    /// Boxed, because links move in and out of pools, exchanges and bodies.
+    link: Box<Link>,
     pool: Arc<Pool>,
     place: Place,
     origin: Origin,
@@ -43,8 +44,8 @@ pub(super) enum SendFailure {
     /// Nothing of the request was written: any request may be sent again.
     Unsent(Box<Request<RequestBody>>, ExchangeError),
     /// The request was written and the connection ended without a byte of an answer: the server
-    /// may or may not have acted on it.
-    Unanswered(ExchangeError),
+    /// may or may not have acted on it. The request is there if it has no body and is kept.
+    Unanswered(Option<Box<Request<RequestBody>>>, ExchangeError),
     /// The server says that it has not acted on the request: any may be sent again whose body is
     /// not gone.
     Refused(ExchangeError),
@@ -54,7 +55,12 @@ pub(super) enum SendFailure {
 
 impl Lease {
     /// A lease of `link`.
-    pub(super) const fn new(link: Link, pool: Arc<Pool>, place: Place, origin: Origin) -> Self {
+    pub(super) const fn new(
+        link: Box<Link>,
+        pool: Arc<Pool>,
+        place: Place,
+        origin: Origin,
+    ) -> Self {
         Self {
             link,
             pool,
@@ -69,8 +75,29 @@ impl Lease {
     }
 
     /// The connection.
-    pub(super) const fn link(&mut self) -> &mut Link {
+    pub(super) fn link(&mut self) -> &mut Link {
         &mut self.link
+    }
+
+    /// See [`Link::size_hint`].
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.link.size_hint()
+    }
+
+    /// The connection, where the server has switched to another protocol. The place in the pool is
+    /// given up.
+    ///
+    /// # Errors
+    /// It has not.
+    pub(super) fn into_tunnel(self) -> Result<Box<UpstreamSocket>, Self> {
+        let Self {
+            link,
+            pool,
+            place,
+            origin,
+        } = self;
+        link.into_tunnel()
+            .map_err(|link| Self::new(Box::new(link), pool, place, origin))
     }
 
     /// Ends the exchange: the connection is kept if both messages are complete and it may be
@@ -90,109 +117,84 @@ impl Lease {
 
     /// Sends `request` and waits for the head of the response, at most `first_byte` after the
     /// request was written; while a body is on its way, after its last piece. Waiting for the
-    /// client does not count.
+    /// client does not count. `offer` is [`Offer::Http1`] for a request that has an `Upgrade`.
     ///
     /// # Errors
     /// See [`SendFailure`]. The connection is closed.
     pub(super) async fn send(
         mut self,
-        mut request: Box<Request<RequestBody>>,
+        request: Box<Request<RequestBody>>,
+        offer: Offer,
         first_byte: Duration,
-    ) -> Result<(Response<Incoming>, Self), SendFailure> {
-        let method = request.method().clone();
-        let asked = request.headers().get(UPGRADE).cloned();
-        let upload = request.body().upload();
-        if let Some(upload) = upload.clone()
-            && upload.is_held()
-        {
-            on_informational(&mut request, move |response| {
-                if response.status() == StatusCode::CONTINUE {
-                    upload.wanted();
-                }
-            });
-        }
-        let answer = {
-            let mut answer = pin!(self.link.send(*request));
-            let mut deadline = pin!(sleep_until(Instant::now() + first_byte));
-            let mut steps = 0;
-            let link = &mut self.link;
-            poll_fn(|cx| {
-                // The link first: it is what makes the answer ready, also when it ends.
-                let ended = link.poll(cx).is_ready();
-                if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(answer));
-                }
-                if ended {
-                    return Poll::Ready(Err(Silence::Ended));
-                }
-                if let Some(upload) = &upload {
-                    if upload.waits_for_client() {
-                        return Poll::Pending;
-                    }
-                    if upload.steps() != steps {
-                        steps = upload.steps();
-                        deadline.as_mut().reset(Instant::now() + first_byte);
-                    }
-                }
-                deadline.as_mut().poll(cx).map(|()| Err(Silence::Late))
-            })
-            .await
+    ) -> Result<(Response<Content>, Self), SendFailure> {
+        // Whether there is one was looked up before.
+        let upgrade = match offer {
+            Offer::Http1 => request.headers().get(UPGRADE).cloned(),
+            Offer::Configured => None,
         };
+        let upload = request.body().upload();
+        self.link.send(request, upgrade);
+        let mut deadline = Instant::now() + first_byte;
+        let mut steps = 0;
+        let link = &mut self.link;
+        let answer = poll_fn(|cx| {
+            if let Poll::Ready(answer) = link.poll_head(cx) {
+                return Poll::Ready(Some(answer));
+            }
+            if let Some(upload) = &upload {
+                if upload.waits_for_client() {
+                    return Poll::Pending;
+                }
+                if upload.steps() != steps {
+                    steps = upload.steps();
+                    deadline = Instant::now() + first_byte;
+                }
+            }
+            link.poll_until(deadline, cx).map(|()| None)
+        })
+        .await;
         match answer {
-            Ok(Ok(response)) => {
-                self.link.head_came();
+            Some(Ok(head)) => {
                 if let Some(upload) = &upload {
                     upload.answered();
                 }
-                let (mut head, body) = response.into_parts();
-                framing::check(&method, asked.as_ref(), head.status, &mut head.headers)
-                    .map_err(|error| SendFailure::Final(ExchangeError::BadFraming(error)))?;
-                if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                    // hyper ends with the head.
-                    let ended = poll_fn(|cx| self.link.poll(cx));
-                    Box::pin(timeout(first_byte, ended))
-                        .await
-                        .map_err(|_| SendFailure::Final(ExchangeError::FirstByteTimeout))?;
-                }
-                Ok((Response::from_parts(head, body), self))
+                Ok((Response::from_parts(head, Content::Link), self))
             }
-            Ok(Err(error)) => Err(self.failure(error, upload.as_deref())),
-            Err(Silence::Late) => Err(SendFailure::Final(ExchangeError::FirstByteTimeout)),
-            Err(Silence::Ended) => Err(SendFailure::Final(self.ended(None))),
+            Some(Err(error)) => Err(self.failure(error, upload.as_deref())),
+            None => Err(SendFailure::Final(ExchangeError::FirstByteTimeout)),
         }
     }
 
-    fn failure(&self, mut error: SendError, upload: Option<&Upload>) -> SendFailure {
-        if let Some(request) = error.take_message() {
-            let error = self.ended(Some(error.into_error()));
-            return SendFailure::Unsent(Box::new(request), error);
-        }
+    fn failure(&mut self, error: LinkError, upload: Option<&Upload>) -> SendFailure {
         if let Some(error) = upload.and_then(Upload::error) {
             return SendFailure::Final(ExchangeError::RequestBody(error));
         }
-        let error = error.into_error();
-        if error.is_parse() || error.is_parse_too_large() || self.link.head_is_endless() {
-            SendFailure::Final(ExchangeError::BadResponse(error))
-        } else if self.link.answered() {
-            SendFailure::Final(self.ended(Some(error)))
-        } else {
-            SendFailure::Unanswered(self.ended(Some(error)))
-        }
-    }
-
-    fn ended(&self, error: Option<hyper::Error>) -> ExchangeError {
-        if self.link.tls_failed() {
-            ExchangeError::TlsEnded(error)
-        } else {
-            ExchangeError::Closed(error)
+        match error {
+            LinkError::Unsent(error) => match self.link.take_unsent() {
+                Some(request) => SendFailure::Unsent(request, ended(error)),
+                None => SendFailure::Final(ended(error)),
+            },
+            LinkError::RequestBody(error) => SendFailure::Final(ExchangeError::RequestBody(error)),
+            LinkError::Framing(error) => SendFailure::Final(ExchangeError::BadFraming(error)),
+            LinkError::Connection(error) => match ended(error) {
+                closed @ (ExchangeError::Closed(_) | ExchangeError::TlsEnded(_))
+                    if !self.link.answered() =>
+                {
+                    SendFailure::Unanswered(self.link.take_unanswered(), closed)
+                }
+                other => SendFailure::Final(other),
+            },
         }
     }
 }
 
-/// Why the wait for hyper's answer ended without one.
-enum Silence {
-    /// The connection ended; hyper answers before it does, so this is not expected.
-    Ended,
-    /// The deadline passed.
-    Late,
+/// What to make of a connection that ended before there was a response.
+fn ended(error: ConnectionError) -> ExchangeError {
+    match error {
+        ConnectionError::Head(_) | ConnectionError::Body(_) => ExchangeError::BadResponse(error),
+        ConnectionError::Io(ref io) if link::is_tls(io) => ExchangeError::TlsEnded(error),
+        ConnectionError::Io(_) | ConnectionError::Closed | ConnectionError::Http2(_) => {
+            ExchangeError::Closed(error)
+        }
+    }
 }

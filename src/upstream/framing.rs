@@ -1,7 +1,10 @@
-//! What hyper lets through in the head of a response and an intermediary must not.
+//! How long the body of a response is, and what an intermediary must not let through.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+
+use super::body_decoder::BodyLength;
 
 /// Why the head of a response is not acceptable (RFC 9112 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +15,7 @@ pub enum FramingError {
     /// Two different lengths, or none that is a number.
     #[error("content-length is not one number")]
     ContentLength,
-    /// Only `chunked` can be undone here.
+    /// Only `chunked` can be undone here, and HTTP/1.0 does not have it.
     #[error("transfer-encoding other than chunked")]
     TransferEncoding,
     /// 101 to a request without `Upgrade`, or to a protocol that this did not name (RFC 9110
@@ -21,7 +24,7 @@ pub enum FramingError {
     UnaskedUpgrade,
 }
 
-/// Checks how long the body of a response is, and leaves the one field that says so:
+/// Says how long the body of a response is, and leaves the one field that says so:
 /// `Transfer-Encoding` is removed (the hop's own affair), `Content-Length` is a single number.
 /// `asked` is the `Upgrade` of the request.
 ///
@@ -30,9 +33,9 @@ pub enum FramingError {
 pub(super) fn check(
     method: &Method,
     asked: Option<&HeaderValue>,
-    status: StatusCode,
-    headers: &mut HeaderMap,
-) -> Result<(), FramingError> {
+    parts: &mut Parts,
+) -> Result<BodyLength, FramingError> {
+    let (status, headers) = (parts.status, &mut parts.headers);
     if status == StatusCode::SWITCHING_PROTOCOLS {
         if !asked.is_some_and(|asked| is_among(asked, headers)) {
             return Err(FramingError::UnaskedUpgrade);
@@ -40,7 +43,7 @@ pub(super) fn check(
         // RFC 9110 section 8.6: neither may stand here, and the bytes that follow have no length.
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
-        return Ok(());
+        return Ok(BodyLength::Known(0));
     }
     let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     if bodiless {
@@ -48,28 +51,37 @@ pub(super) fn check(
         // clients disagree over HTTP/2.
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
-        return Ok(());
+        return Ok(BodyLength::Known(0));
     }
     if headers.contains_key(TRANSFER_ENCODING) {
         if headers.contains_key(CONTENT_LENGTH) {
             return Err(FramingError::TwoLengths);
         }
-        if !is_chunked(headers) && method != Method::HEAD {
+        let chunked = is_chunked(headers) && parts.version != Version::HTTP_10;
+        if !chunked && method != Method::HEAD {
             return Err(FramingError::TransferEncoding);
         }
         headers.remove(TRANSFER_ENCODING);
-        return Ok(());
+        return Ok(match method == Method::HEAD {
+            true => BodyLength::Known(0),
+            false => BodyLength::Chunked,
+        });
     }
     let mut values = headers.get_all(CONTENT_LENGTH).iter();
-    let Some(first) = values.next() else {
-        return Ok(());
+    let length = match (values.next(), values.next()) {
+        (None, _) => None,
+        (Some(only), None) if only.to_str().is_ok_and(is_number) => number(only),
+        _ => {
+            let length = repeated_number(headers).ok_or(FramingError::ContentLength)?;
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            Some(length)
+        }
     };
-    if first.to_str().is_ok_and(is_number) && values.next().is_none() {
-        return Ok(());
-    }
-    let length = repeated_number(headers).ok_or(FramingError::ContentLength)?;
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    Ok(())
+    Ok(match length {
+        _ if method == Method::HEAD => BodyLength::Known(0),
+        Some(length) => BodyLength::Known(length),
+        None => BodyLength::UntilClose,
+    })
 }
 
 /// Whether a response switches to protocols that were asked for, and to one at least.
@@ -113,6 +125,10 @@ fn repeated_number(headers: &HeaderMap) -> Option<u64> {
     length
 }
 
+fn number(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.parse().ok()
+}
+
 fn is_number(text: &str) -> bool {
     // `parse` alone would accept a sign.
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok()
@@ -127,14 +143,15 @@ mod tests {
         status: u16,
         fields: &[(&'static str, &'static str)],
     ) -> Result<Vec<(String, String)>, FramingError> {
-        let mut headers = HeaderMap::new();
+        let (mut parts, ()) = http::Response::new(()).into_parts();
         for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
+            parts.headers.append(*name, HeaderValue::from_static(value));
         }
-        let status = StatusCode::from_u16(status).unwrap();
+        parts.status = StatusCode::from_u16(status).unwrap();
         let asked = HeaderValue::from_static("websocket, foo/2");
-        check(method, Some(&asked), status, &mut headers)?;
-        Ok(headers
+        check(method, Some(&asked), &mut parts)?;
+        Ok(parts
+            .headers
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().into()))
             .collect())
@@ -209,10 +226,91 @@ mod tests {
         }
         let kept = switch(&[("upgrade", "WebSocket"), ("content-length", "5")]).unwrap();
         assert_eq!(kept, [("upgrade".to_owned(), "WebSocket".to_owned())]);
-        let mut headers = HeaderMap::new();
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        let status = StatusCode::SWITCHING_PROTOCOLS;
-        let unasked = check(&Method::GET, None, status, &mut headers);
+        let (mut parts, ()) = http::Response::new(()).into_parts();
+        let websocket = HeaderValue::from_static("websocket");
+        parts.headers.insert(UPGRADE, websocket);
+        parts.status = StatusCode::SWITCHING_PROTOCOLS;
+        let unasked = check(&Method::GET, None, &mut parts);
         assert_eq!(unasked, Err(FramingError::UnaskedUpgrade));
+    }
+
+    #[test]
+    fn the_end_of_a_body_is_known() {
+        const CHUNKED: (&str, &str) = ("transfer-encoding", "Chunked");
+        const SIZED: (&str, &str) = ("content-length", "3");
+        for (method, status, version, field, length) in [
+            (
+                Method::GET,
+                200,
+                Version::HTTP_11,
+                None,
+                Ok(BodyLength::UntilClose),
+            ),
+            (
+                Method::GET,
+                200,
+                Version::HTTP_10,
+                Some(SIZED),
+                Ok(BodyLength::Known(3)),
+            ),
+            (
+                Method::GET,
+                200,
+                Version::HTTP_11,
+                Some(CHUNKED),
+                Ok(BodyLength::Chunked),
+            ),
+            (
+                Method::GET,
+                200,
+                Version::HTTP_10,
+                Some(CHUNKED),
+                Err(FramingError::TransferEncoding),
+            ),
+            (
+                Method::HEAD,
+                200,
+                Version::HTTP_11,
+                None,
+                Ok(BodyLength::Known(0)),
+            ),
+            (
+                Method::HEAD,
+                200,
+                Version::HTTP_11,
+                Some(SIZED),
+                Ok(BodyLength::Known(0)),
+            ),
+            (
+                Method::HEAD,
+                200,
+                Version::HTTP_11,
+                Some(CHUNKED),
+                Ok(BodyLength::Known(0)),
+            ),
+            (
+                Method::GET,
+                204,
+                Version::HTTP_11,
+                Some(CHUNKED),
+                Ok(BodyLength::Known(0)),
+            ),
+            (
+                Method::GET,
+                304,
+                Version::HTTP_11,
+                Some(SIZED),
+                Ok(BodyLength::Known(0)),
+            ),
+        ] {
+            let (mut parts, ()) = http::Response::new(()).into_parts();
+            parts.status = StatusCode::from_u16(status).unwrap();
+            parts.version = version;
+            if let Some((name, value)) = field {
+                parts.headers.insert(name, HeaderValue::from_static(value));
+            }
+            let told = check(&method, None, &mut parts);
+            assert_eq!(told, length, "{method} {status} {version:?} {field:?}");
+        }
     }
 }

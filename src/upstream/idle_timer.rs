@@ -1,11 +1,11 @@
 //! A timer that counts only while something is waited for.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
+
+use super::lazy_sleep::LazySleep;
 
 /// Measures a wait on a peer. The wait begins at the first [`IdleTimer::poll_expired`] after
 /// progress, so time in which nobody asked (the other side takes nothing) never counts.
@@ -19,9 +19,7 @@ pub(super) struct IdleTimer {
     spent: Duration,
     /// Since when something is waited for.
     since: Option<Instant>,
-    /// Made at the first wait: bodies that are there at once never touch the timer wheel. It is
-    /// left to fire too early and set anew then, which is far rarer than progress is.
-    sleep: Option<Pin<Box<Sleep>>>,
+    sleep: LazySleep,
 }
 
 impl IdleTimer {
@@ -39,7 +37,7 @@ impl IdleTimer {
             got: 0,
             spent: Duration::ZERO,
             since: None,
-            sleep: None,
+            sleep: LazySleep::new(),
         }
     }
 
@@ -59,16 +57,7 @@ impl IdleTimer {
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let left = self.limit.saturating_sub(self.spent);
         let deadline = *self.since.get_or_insert_with(Instant::now) + left;
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            if sleep.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(deadline);
-        }
+        self.sleep.poll_until(deadline, cx)
     }
 }
 

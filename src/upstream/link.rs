@@ -1,270 +1,399 @@
-//! One connection to an upstream server, with both halves of hyper's client held together.
+//! One connection to an upstream server that speaks HTTP/1.1 (RFC 9112).
+//!
+//! hyper's client stands between a task that drives the connection and the one that waits for the
+//! answer, and looks for the end of the connection after each exchange with a buffer of its own.
+//! Here both are one: whoever has the connection drives it, a request is one write, and a body is
+//! read only when somebody asks for it.
 
 use std::future::Future;
-use std::io::{self, ErrorKind, IoSlice};
-use std::pin::Pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
-use http::header::UPGRADE;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Bytes, BytesMut};
+use http::response::Parts;
+use http::{HeaderValue, Method, Request, StatusCode};
+use hyper::body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::time::Instant;
 use tokio_rustls::rustls;
 
-use super::request_body::RequestBody;
+use super::body_decoder::{BodyDecoder, BodyLength, Decoded};
+use super::error::{ConnectionError, RequestBodyError};
+use super::framing::{self, FramingError};
+use super::lazy_sleep::LazySleep;
+use super::request_body::{RequestBody, Upload};
+use super::request_writer::{RequestWriter, WriteError};
+use super::response_head::{self, HeadError, HeadReader};
 use super::socket::UpstreamSocket;
 use super::transport::Transport;
 use crate::telemetry::UpstreamMetrics;
 
-/// The most that hyper reads ahead of us on a connection: bounds the head of a response and what a
-/// body takes in memory.
-const READ_BUFFER: usize = 64 * 1024;
-
-/// The most that is read before the head of a response is whole, interim responses (1xx) included.
-const HEAD_BUDGET: usize = 4 * READ_BUFFER;
-
-/// hyper's error for a request, with the request where nothing of it was written.
-pub(super) type SendError = TrySendError<Request<RequestBody>>;
+/// The least room that there is for a read: a head, and a short body with it.
+const LEAST_READ: usize = 8 * 1024;
+/// The most that is read of a body before somebody takes it. It is what a client that takes
+/// nothing costs on this side.
+const LARGEST_READ: usize = 32 * 1024;
+/// The most that all heads before the last, interim responses (1xx), may take together with it.
+const HEADS: usize = 4 * response_head::LARGEST;
 
 /// A connection. Nothing runs in the background: it moves only while someone polls it, and
 /// dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Link {
-    sender: SendRequest<RequestBody>,
-    /// `None` once it has ended. Boxed, because links move in and out of pools and bodies.
-    connection: Option<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>,
-    /// The connection, after a switch to another protocol: hyper has let go of it then.
-    switched: Option<Box<UpstreamSocket>>,
-    seen: Arc<Seen>,
-    metrics: Arc<UpstreamMetrics>,
+    transport: Transport,
+    writer: RequestWriter,
+    reading: Reading,
+    /// What came and was not taken.
+    inbox: BytesMut,
+    /// A byte came since the last [`Link::send`].
+    answered: bool,
+    timer: LazySleep,
+    open: OpenConnection,
 }
 
-/// What the stream under hyper has seen.
+/// What is read next.
 #[derive(Debug)]
-struct Seen {
-    /// A byte came since the last [`Link::send`].
-    answered: AtomicBool,
-    /// How much may still be read.
-    budget: AtomicUsize,
-    /// A write failed: the server closed its side.
-    refused: AtomicBool,
-    /// The server sent a TLS alert, or what is no TLS.
-    tls_failed: AtomicBool,
-    /// The request asks for another protocol.
-    switch_asked: AtomicBool,
+enum Reading {
+    /// Nothing: a byte that comes was not asked for.
+    Idle,
+    /// The head of a response.
+    Head {
+        reader: HeadReader,
+        question: Question,
+        /// What interim responses have taken.
+        taken: usize,
+    },
+    /// The body of a response, ...
+    Body(BodyDecoder, Keeping),
+    /// ... all of which was read.
+    Ended(Keeping),
+    /// Another protocol.
+    Switched,
+}
+
+/// What of a request its response depends on.
+#[derive(Debug)]
+struct Question {
+    method: Method,
+    /// The protocols that it would switch to.
+    upgrade: Option<HeaderValue>,
+    upload: Option<Arc<Upload>>,
+}
+
+/// Whether the server keeps the connection after this response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    Kept,
+    Closed,
+}
+
+/// Counts as an open connection until it is dropped.
+#[derive(Debug)]
+struct OpenConnection(Arc<UpstreamMetrics>);
+
+/// Why an exchange came to nothing. The connection is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    /// Nothing of the request was written: [`Link::take_unsent`] has it.
+    #[error("the server closed before the request was written")]
+    Unsent(#[source] ConnectionError),
+    #[error("the request body failed")]
+    RequestBody(#[source] RequestBodyError),
+    #[error("the head of the response is not acceptable")]
+    Framing(#[source] FramingError),
+    #[error("the connection is of no more use")]
+    Connection(#[source] ConnectionError),
 }
 
 impl Link {
     /// Speaks HTTP/1.1 on `transport`. Counts the connection as open until the link is dropped.
-    ///
-    /// # Errors
-    /// None are known: hyper only allocates here.
-    pub(super) async fn new(
-        transport: Transport,
-        metrics: Arc<UpstreamMetrics>,
-    ) -> hyper::Result<Self> {
-        let seen = Arc::new(Seen {
-            answered: AtomicBool::new(false),
-            budget: AtomicUsize::new(HEAD_BUDGET),
-            refused: AtomicBool::new(false),
-            tls_failed: AtomicBool::new(false),
-            switch_asked: AtomicBool::new(false),
-        });
-        let stream = UpstreamStream {
-            transport,
-            seen: seen.clone(),
-        };
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(READ_BUFFER)
-            .handshake(TokioIo::new(stream))
-            .await?;
+    pub(super) fn new(transport: Transport, metrics: Arc<UpstreamMetrics>) -> Self {
         metrics.connection_opened();
-        Ok(Self {
-            sender,
-            connection: Some(Box::new(connection)),
-            switched: None,
-            seen,
-            metrics,
-        })
+        Self {
+            transport,
+            writer: RequestWriter::new(),
+            reading: Reading::Idle,
+            inbox: BytesMut::new(),
+            answered: false,
+            timer: LazySleep::new(),
+            open: OpenConnection(metrics),
+        }
     }
 
-    /// Hands `request` to the connection. The result moves only while the link is polled too.
+    /// Begins an exchange on a link that is idle: `upgrade` is what `request` would switch to. It
+    /// moves while the link is polled.
     pub(super) fn send(
         &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
-        self.seen.answered.store(false, Ordering::Relaxed);
-        self.seen.budget.store(HEAD_BUDGET, Ordering::Relaxed);
-        let asked = request.headers().contains_key(UPGRADE);
-        self.seen.switch_asked.store(asked, Ordering::Relaxed);
-        self.sender.try_send_request(request)
+        request: Box<Request<RequestBody>>,
+        upgrade: Option<HeaderValue>,
+    ) {
+        self.answered = false;
+        self.reading = Reading::Head {
+            reader: HeadReader::default(),
+            question: Question {
+                method: request.method().clone(),
+                upgrade,
+                upload: request.body().upload(),
+            },
+            taken: 0,
+        };
+        self.writer.begin(request);
     }
 
-    /// Moves whatever can be moved; ready when the connection has ended, for good or bad.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(connection) = &mut self.connection else {
-            return Poll::Ready(());
-        };
-        match Pin::new(&mut **connection).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(ended) => {
-                if let Err(error) = ended {
-                    self.seen.switch_asked.store(false, Ordering::Relaxed);
-                    tracing::debug!(%error, "upstream connection ended");
-                }
-                // Dropping it answers whoever still waits for a response or a body.
-                if let Some(connection) = self.connection.take()
-                    && self.seen.switch_asked.load(Ordering::Relaxed)
-                {
-                    let parts = connection.into_parts();
-                    let transport = parts.io.into_inner().transport;
-                    let metrics = self.metrics.clone();
-                    let socket = UpstreamSocket::tunnel(transport, parts.read_buf, metrics);
-                    self.switched = Some(Box::new(socket));
-                }
-                Poll::Ready(())
+    /// The head of the response. Moves the request, too.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Parts, LinkError>> {
+        loop {
+            if let Some(parts) = self.take_head()? {
+                return Poll::Ready(Ok(parts));
+            }
+            // After that: an interim response may have let the body go.
+            self.write(cx)?;
+            if ready!(self.poll_read(LEAST_READ, cx)).map_err(LinkError::io)? == 0 {
+                return Poll::Ready(Err(LinkError::Connection(ConnectionError::Closed)));
             }
         }
     }
 
-    /// Whether there is a tunnel to take.
-    pub(super) const fn is_switched(&self) -> bool {
-        self.switched.is_some()
+    /// The next piece of the body, or its trailers; `None` at its end. Moves the request, too.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, LinkError>>> {
+        if let Err(error) = self.write(cx) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        loop {
+            let Reading::Body(decoder, keeping) = &mut self.reading else {
+                return Poll::Ready(None);
+            };
+            let keeping = *keeping;
+            let decoded = decoder.decode(&mut self.inbox);
+            if decoder.is_ended() {
+                self.reading = Reading::Ended(keeping);
+            }
+            let wanted = match decoded {
+                Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Decoded::Trailers(fields)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(fields))));
+                }
+                Ok(Decoded::End) => return Poll::Ready(None),
+                Ok(Decoded::More(wanted)) => usize::try_from(wanted).unwrap_or(LARGEST_READ),
+                Err(error) => {
+                    let error = LinkError::Connection(ConnectionError::Body(error));
+                    return Poll::Ready(Some(Err(error)));
+                }
+            };
+            let wanted = wanted.clamp(LEAST_READ, LARGEST_READ);
+            match ready!(self.poll_read(wanted, cx)) {
+                Ok(0) => match &self.reading {
+                    // A failed write may have eaten the socket's error: what ends with the
+                    // connection must not look whole then.
+                    Reading::Body(decoder, _)
+                        if decoder.ends_with_connection() && !self.writer.is_refused() =>
+                    {
+                        self.reading = Reading::Ended(Keeping::Closed);
+                        return Poll::Ready(None);
+                    }
+                    _ => {
+                        let error = LinkError::Connection(ConnectionError::Closed);
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                },
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(LinkError::io(error)))),
+            }
+        }
     }
 
-    /// The connection, after the server has switched and hyper has let go of it.
-    pub(super) fn take_tunnel(&mut self) -> Option<Box<UpstreamSocket>> {
-        self.switched.take()
+    /// All of the body, where it has come with the head and nothing is wrong with it: then the
+    /// exchange is over. Else nothing is taken.
+    pub(super) fn take_whole(&mut self) -> Option<Bytes> {
+        match &self.reading {
+            Reading::Ended(_) => Some(Bytes::new()),
+            Reading::Body(decoder, keeping) => {
+                let length = usize::try_from(decoder.left()?).ok()?;
+                let keeping = *keeping;
+                let whole = (length <= self.inbox.len()).then(|| self.inbox.split_to(length))?;
+                self.reading = Reading::Ended(keeping);
+                Some(whole.freeze())
+            }
+            Reading::Idle | Reading::Head { .. } | Reading::Switched => None,
+        }
+    }
+
+    /// What is known of the length of what is left of the body.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match &self.reading {
+            Reading::Body(decoder, _) => decoder
+                .left()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+            _ => SizeHint::with_exact(0),
+        }
+    }
+
+    /// Whether all of the response was read.
+    pub(super) const fn is_ended(&self) -> bool {
+        matches!(self.reading, Reading::Ended(_))
     }
 
     /// Whether a request can be sent now: both messages of the last exchange are complete, the
     /// server agreed to keep the connection, and nothing came since.
     pub(super) fn is_idle(&self) -> bool {
-        self.connection.is_some()
-            && self.sender.is_ready()
-            && !self.seen.refused.load(Ordering::Relaxed)
+        matches!(self.reading, Reading::Idle | Reading::Ended(Keeping::Kept))
+            && self.writer.is_ready()
+            && self.inbox.is_empty()
     }
 
-    /// The head of the response is whole: its body may be of any length.
-    pub(super) fn head_came(&self) {
-        self.seen.budget.store(usize::MAX, Ordering::Relaxed);
+    /// Whether it is idle and still open, as far as this side knows. Lets go of the task that used
+    /// it: its memory would stay for as long as the link knows it.
+    pub(super) fn rest(&mut self) -> bool {
+        self.inbox = BytesMut::new();
+        self.writer.rest();
+        self.timer.forget_waiter();
+        self.is_open()
     }
 
-    /// Whether the server has sent more than a head may take.
-    pub(super) fn head_is_endless(&self) -> bool {
-        self.seen.budget.load(Ordering::Relaxed) == 0
+    /// Whether neither its end nor bytes that nobody asked for have come.
+    pub(super) fn is_open(&mut self) -> bool {
+        let mut unasked = [0; 1];
+        let mut unasked = ReadBuf::new(&mut unasked);
+        let cx = &mut Context::from_waker(Waker::noop());
+        self.is_idle()
+            && Pin::new(&mut self.transport)
+                .poll_read(cx, &mut unasked)
+                .is_pending()
+    }
+
+    /// Whether there is a tunnel to take.
+    pub(super) const fn is_switched(&self) -> bool {
+        matches!(self.reading, Reading::Switched)
+    }
+
+    /// The connection, after the server has switched to another protocol.
+    ///
+    /// # Errors
+    /// It has not.
+    pub(super) fn into_tunnel(self) -> Result<Box<UpstreamSocket>, Self> {
+        if !self.is_switched() {
+            return Err(self);
+        }
+        let metrics = self.open.0.clone();
+        let socket = UpstreamSocket::tunnel(self.transport, self.inbox.freeze(), metrics);
+        Ok(Box::new(socket))
+    }
+
+    /// The request of which nothing was written.
+    pub(super) fn take_unsent(&mut self) -> Option<Box<Request<RequestBody>>> {
+        self.writer.take_unsent()
+    }
+
+    /// The request that was written and not answered, if it has no body.
+    pub(super) fn take_unanswered(&mut self) -> Option<Box<Request<RequestBody>>> {
+        match self.answered {
+            true => None,
+            false => self.writer.take_sent(),
+        }
     }
 
     /// Whether a byte came since the last [`Link::send`].
-    pub(super) fn answered(&self) -> bool {
-        self.seen.answered.load(Ordering::Relaxed)
+    pub(super) const fn answered(&self) -> bool {
+        self.answered
     }
 
-    /// Whether it was TLS that failed, by an alert or otherwise.
-    pub(super) fn tls_failed(&self) -> bool {
-        self.seen.tls_failed.load(Ordering::Relaxed)
+    /// Ready once `deadline` has passed; else the task is woken when it does.
+    pub(super) fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.poll_until(deadline, cx)
     }
-}
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.metrics.connection_closed();
-    }
-}
-
-/// The stream under hyper.
-///
-/// A server that answers early (413, say) and closes makes further writes fail while its answer
-/// lies unread. hyper gives up at the failed write, so it is told that the write went well: the
-/// read side then finds the answer, or the end.
-#[derive(Debug)]
-struct UpstreamStream {
-    transport: Transport,
-    seen: Arc<Seen>,
-}
-
-impl UpstreamStream {
-    fn written(&self, result: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
-        match result {
-            Poll::Ready(Err(error)) if is_closed(error.kind()) => {
-                self.seen.refused.store(true, Ordering::Relaxed);
-                Poll::Ready(Ok(length))
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
+        match self.writer.poll(&mut self.transport, cx) {
+            Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(WriteError::Unsent(error))) => {
+                Err(LinkError::Unsent(ConnectionError::Io(error)))
             }
-            other => other,
+            Poll::Ready(Err(WriteError::Io(error))) => Err(LinkError::io(error)),
+            Poll::Ready(Err(WriteError::Body(error))) => Err(LinkError::RequestBody(error)),
         }
     }
-}
 
-impl AsyncRead for UpstreamStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let budget = self.seen.budget.load(Ordering::Relaxed);
-        if budget == 0 {
-            return Poll::Ready(Err(ErrorKind::InvalidData.into()));
-        }
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.transport).poll_read(cx, buffer);
-        if let Poll::Ready(Ok(())) = result {
-            let came = buffer.filled().len() - before;
-            if came > 0 {
-                self.seen.answered.store(true, Ordering::Relaxed);
-                if budget != usize::MAX {
-                    let left = budget.saturating_sub(came);
-                    self.seen.budget.store(left, Ordering::Relaxed);
+    /// The head of the last response in what came, if it is whole.
+    fn take_head(&mut self) -> Result<Option<Parts>, LinkError> {
+        let connection = |error| LinkError::Connection(ConnectionError::Head(error));
+        loop {
+            let Reading::Head {
+                reader,
+                question,
+                taken,
+            } = &mut self.reading
+            else {
+                return Ok(None);
+            };
+            let before = self.inbox.len();
+            if *taken + before > HEADS {
+                return Err(connection(HeadError::TooLarge));
+            }
+            let Some(mut parts) = reader.read(&mut self.inbox).map_err(connection)? else {
+                return Ok(None);
+            };
+            *taken += before - self.inbox.len();
+            let status = parts.status;
+            if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+                if let (StatusCode::CONTINUE, Some(upload)) = (status, &question.upload) {
+                    upload.wanted();
                 }
-            } else if self.seen.refused.load(Ordering::Relaxed) {
-                // The write has eaten the socket's error; a body that ends with the connection
-                // must not look complete.
-                return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
+                continue;
             }
-        } else if let Poll::Ready(Err(error)) = &result
-            && is_tls(error)
-        {
-            self.seen.tls_failed.store(true, Ordering::Relaxed);
+            // It is not needed again, and pins what was read of the client.
+            drop(self.writer.take_sent());
+            let keeping = match response_head::keeps_connection(&parts) {
+                true => Keeping::Kept,
+                false => Keeping::Closed,
+            };
+            let upgrade = question.upgrade.as_ref();
+            let length = framing::check(&question.method, upgrade, &mut parts)
+                .map_err(LinkError::Framing)?;
+            self.reading = match length {
+                _ if status == StatusCode::SWITCHING_PROTOCOLS => match self.writer.is_ready() {
+                    true => Reading::Switched,
+                    // Half a request, and then another protocol.
+                    false => return Err(LinkError::Framing(FramingError::UnaskedUpgrade)),
+                },
+                BodyLength::Known(0) => Reading::Ended(keeping),
+                length => Reading::Body(BodyDecoder::new(length), keeping),
+            };
+            return Ok(Some(parts));
         }
-        result
+    }
+
+    /// Reads once, up to about `wanted` bytes, and how many came; 0 at the end.
+    fn poll_read(&mut self, wanted: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.inbox.capacity() - self.inbox.len() < wanted / 4 {
+            self.inbox.reserve(wanted);
+        }
+        let read = pin!(self.transport.read_buf(&mut self.inbox));
+        let came = ready!(read.poll(cx))?;
+        self.answered |= came > 0;
+        Poll::Ready(Ok(came))
     }
 }
 
-impl AsyncWrite for UpstreamStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.transport).poll_write(cx, bytes);
-        self.written(result, bytes.len())
+impl LinkError {
+    const fn io(error: io::Error) -> Self {
+        Self::Connection(ConnectionError::Io(error))
     }
+}
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.transport).poll_write_vectored(cx, slices);
-        self.written(result, slices.iter().map(|slice| slice.len()).sum())
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.transport.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TLS may hold back what a write took.
-        let result = Pin::new(&mut self.transport).poll_flush(cx);
-        self.written(result.map_ok(|()| 0), 0).map_ok(|_| ())
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_shutdown(cx)
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connection_closed();
     }
 }
 
@@ -273,14 +402,4 @@ pub(super) fn is_tls(error: &io::Error) -> bool {
     error
         .get_ref()
         .is_some_and(|inner| inner.is::<rustls::Error>())
-}
-
-const fn is_closed(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::BrokenPipe
-            | ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::NotConnected
-    )
 }

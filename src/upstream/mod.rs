@@ -7,6 +7,7 @@
 //! by streams.
 
 mod balance;
+mod body_decoder;
 mod byte_stream;
 mod carrier;
 mod client_key;
@@ -20,6 +21,7 @@ mod framing;
 mod health_check;
 mod idle_timer;
 mod keeper;
+mod lazy_sleep;
 mod line;
 mod link;
 mod opening;
@@ -27,8 +29,10 @@ mod opening;
 pub(crate) mod origin;
 mod pool;
 mod request_body;
+mod request_writer;
 mod resolve;
 mod response_body;
+mod response_head;
 mod retry;
 mod server;
 mod servers;
@@ -42,11 +46,14 @@ mod streams;
 mod tests;
 mod transport;
 
+pub use body_decoder::BodySyntaxError;
 pub use client_tls::{ClientTls, ClientTlsError, trusted_roots};
 pub use cluster::Cluster;
-pub use error::{BodyError, ExchangeError, RequestBodyError};
+pub use error::{BodyError, ConnectionError, ExchangeError, RequestBodyError};
+pub use framing::FramingError;
 pub use request_body::{RequestBody, Upload};
 pub use response_body::ResponseBody;
+pub use response_head::HeadError;
 pub use socket::UpstreamSocket;
 pub use standing::ServerState;
 pub use status::ServerStatus;

@@ -13,7 +13,7 @@ use super::carrier::Carrier;
 use super::client_tls::{Offer, is_http2};
 use super::cluster::Cluster;
 use super::connect::connect;
-use super::error::ExchangeError;
+use super::error::{ConnectionError, ExchangeError};
 use super::exchange::{Lease, Origin};
 use super::link::Link;
 use super::pool::Place;
@@ -70,20 +70,59 @@ impl Full {
 }
 
 impl Cluster {
+    /// What a request can be sent on at once, of the first server.
+    ///
+    /// # Errors
+    /// There is none at hand: a turn at the first server, if there is one.
+    pub(super) fn at_hand(
+        &self,
+        choice: &mut Choice,
+        opening: Opening,
+        asked: &mut Option<Arc<str>>,
+    ) -> Result<(Turn, Carrier), Option<Turn>> {
+        let turn = choice.next(&self.servers, None).ok_or(None)?;
+        let server = turn.server();
+        let stream = || {
+            let stream = self.may_share(opening.offer).then(|| server.streams.take());
+            stream.flatten().map(Carrier::Http2)
+        };
+        let link = || {
+            if opening.wanted == Wanted::New || self.makes_streams(server, opening.offer) {
+                return None;
+            }
+            let place = server.pool.try_place()?;
+            let link = server.pool.take()?;
+            let lease = Lease::new(link, server.pool.clone(), place, Origin::Kept);
+            Some(Carrier::Http1(lease))
+        };
+        match stream().or_else(link) {
+            Some(carrier) => {
+                *asked = Some(server.label.clone());
+                Ok((turn, carrier))
+            }
+            None => Err(Some(turn)),
+        }
+    }
+
     /// What a request can be sent on, of the first server that has a place and can be reached;
-    /// where all are full, of whichever has a place first, if that is in time.
+    /// where all are full, of whichever has a place first, if that is in time. `turn` is at the
+    /// server to be asked first.
     ///
     /// # Errors
     /// Why there is none. It is counted.
     pub(super) async fn carrier(
         &self,
+        mut turn: Option<Turn>,
         choice: &mut Choice,
         opening: Opening,
         asked: &mut Option<Arc<str>>,
     ) -> Result<(Turn, Carrier), ExchangeError> {
         let mut full = Full::default();
         let mut failure: Option<(ExchangeError, Instant)> = None;
-        while let Some(turn) = choice.next(&self.servers, full.first.as_ref()) {
+        while let Some(turn) = turn
+            .take()
+            .or_else(|| choice.next(&self.servers, full.first.as_ref()))
+        {
             *asked = Some(turn.server().label.clone());
             let limit = failure.as_ref().map(|(_, limit)| *limit);
             match self.attempt(turn.server(), opening, limit).await {
@@ -300,15 +339,14 @@ impl Cluster {
         let pool = server.pool.clone();
         match opening.wanted {
             Wanted::Any => {
-                if let Some(link) = pool.take().await {
+                if let Some(link) = pool.take() {
                     let lease = Lease::new(link, pool, place, Origin::Kept);
                     return Ok(Carrier::Http1(lease));
                 }
             }
             Wanted::New => pool.drop_oldest(),
         }
-        // Boxed, as what few requests need: the future of each has room for all of the rest.
-        Box::pin(self.open_new(server, place, opening, limit)).await
+        self.open_new(server, place, opening, limit).await
     }
 
     async fn open_new(
@@ -324,17 +362,21 @@ impl Cluster {
         let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
         let (transport, http2) = self.connect(server, deadline, opening.offer).await?;
         self.metrics.connected(started.elapsed());
-        let closed = |error| ExchangeError::Closed(Some(error));
         let metrics = self.metrics.clone();
         if http2 {
             let socket = UpstreamSocket::with_place(transport, place, metrics);
             let stream = timeout_at(deadline, server.streams.add(socket))
                 .await
                 .map_err(|_| ExchangeError::ConnectTimeout)?
-                .map_err(stream_exchange::ended)?;
+                .map_err(|ended| {
+                    ended.map_or(
+                        ExchangeError::Closed(ConnectionError::Closed),
+                        stream_exchange::ended,
+                    )
+                })?;
             return Ok(Carrier::Http2(stream));
         }
-        let link = Link::new(transport, metrics).await.map_err(closed)?;
+        let link = Box::new(Link::new(transport, metrics));
         Ok(Carrier::Http1(Lease::new(link, pool, place, Origin::New)))
     }
 

@@ -1,9 +1,7 @@
 //! Kept connections of one server, and how many there may be.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -36,7 +34,7 @@ pub(super) struct Place(#[expect(dead_code, reason = "held for its drop")] Owned
 /// Oldest first.
 #[derive(Debug, Default)]
 struct IdleLinks {
-    links: VecDeque<(Instant, Link)>,
+    links: VecDeque<(Instant, Box<Link>)>,
     reaper: Reaper,
 }
 
@@ -77,12 +75,10 @@ impl Pool {
     }
 
     /// The connection that was kept last and still lives.
-    pub(super) async fn take(&self) -> Option<Link> {
+    pub(super) fn take(&self) -> Option<Box<Link>> {
         loop {
             let mut link = self.pop(Instant::now())?;
-            // Polling once sees an end or bytes that nobody asked for.
-            let ended = poll_fn(|cx| Poll::Ready(link.poll(cx).is_ready())).await;
-            if !ended && link.is_idle() {
+            if link.is_open() {
                 return Some(link);
             }
         }
@@ -95,13 +91,9 @@ impl Pool {
     }
 
     /// Keeps `link` for another exchange, or closes it where that cannot be.
-    pub(super) fn keep(self: &Arc<Self>, mut link: Link) {
-        // The waker of the task that used it must not stay behind: it would keep that task's
-        // memory. An end that came in the meantime shows here, too.
-        let ended = link
-            .poll(&mut Context::from_waker(Waker::noop()))
-            .is_ready();
-        if ended || !link.is_idle() {
+    pub(super) fn keep(self: &Arc<Self>, mut link: Box<Link>) {
+        // An end that came in the meantime shows here, too.
+        if !link.rest() {
             return;
         }
         let mut idle = self.lock();
@@ -135,7 +127,7 @@ impl Pool {
         drop(links);
     }
 
-    fn pop(&self, now: Instant) -> Option<Link> {
+    fn pop(&self, now: Instant) -> Option<Box<Link>> {
         let mut idle = self.lock();
         let (since, link) = idle.links.pop_back()?;
         if now.saturating_duration_since(since) < self.spec.idle_timeout {

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::carrier::Carrier;
-use super::error::BodyError;
+use super::error::{BodyError, ConnectionError};
 use super::idle_timer::IdleTimer;
+use super::link::{Link, LinkError};
 use super::request_body::Upload;
 use super::server::Turn;
 use super::socket::UpstreamSocket;
@@ -19,7 +20,7 @@ use super::socket::UpstreamSocket;
 /// included; dropping it before its end closes the connection at once.
 #[derive(Debug)]
 pub struct ResponseBody {
-    incoming: Incoming,
+    content: Content,
     /// `None` once the exchange has ended: both messages are complete, or one failed.
     carrier: Option<Carrier>,
     /// Whether a piece of it came.
@@ -33,43 +34,61 @@ pub struct ResponseBody {
     turn: Option<Turn>,
 }
 
+/// Where the body of a response is.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// On the connection of HTTP/1.1 that carries it.
+    Link,
+    /// On a stream of HTTP/2.
+    Stream(Incoming),
+    /// Here: all of it came with the head.
+    Whole(Bytes),
+}
+
 impl ResponseBody {
     /// The body that came over `carrier`, with at most `idle` between two pieces of it while they
     /// are waited for.
     pub(super) fn new(
-        incoming: Incoming,
-        carrier: Carrier,
+        mut content: Content,
+        mut carrier: Carrier,
         upload: Option<Arc<Upload>>,
         idle: Duration,
         turn: Turn,
     ) -> Self {
-        let complete = incoming.is_end_stream();
+        // A short response is often whole by now: then others can use the connection already.
+        if let Some(whole) = carrier.link().and_then(Link::take_whole) {
+            content = Content::Whole(whole);
+        }
+        let (complete, ended) = match &content {
+            // A switch has no body.
+            Content::Link => (carrier.is_switched(), false),
+            Content::Stream(incoming) => (incoming.is_end_stream(), incoming.is_end_stream()),
+            Content::Whole(bytes) => (bytes.is_empty(), true),
+        };
         let mut body = Self {
-            incoming,
-            carrier: Some(carrier),
+            content,
             begun: false,
             complete,
             upload,
             steps: 0,
             idle: IdleTimer::new(idle),
             turn: Some(turn),
+            carrier: Some(carrier),
         };
-        // A short response is often whole by now, then others can use the connection already.
-        // What hyper read of it lies in `incoming`.
-        let (whole, switched) = match &mut body.carrier {
-            Some(carrier) => (carrier.is_idle(), carrier.is_switched()),
-            None => (false, false),
-        };
-        if (whole || body.complete) && !switched {
+        if ended && !body.is_switched() {
             body.end();
         }
         body
     }
 
+    fn is_switched(&mut self) -> bool {
+        self.carrier.as_mut().is_some_and(Carrier::is_switched)
+    }
+
     /// The connection, where the response has switched protocols (101), or the stream that is a
     /// tunnel (200 to an extended CONNECT). There is no body then.
     pub fn take_tunnel(&mut self) -> Option<Box<UpstreamSocket>> {
-        if !self.carrier.as_mut()?.is_switched() {
+        if !self.is_switched() {
             return None;
         }
         let mut tunnel = match self.carrier.take()?.into_tunnel() {
@@ -85,6 +104,18 @@ impl ResponseBody {
         }
         tunnel.hold(turn);
         Some(tunnel)
+    }
+
+    /// Whether the last piece was handed out, as far as is known.
+    fn is_at_end(&mut self) -> bool {
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Stream(incoming) => incoming.is_end_stream(),
+            Content::Link => match self.carrier.as_mut().and_then(Carrier::link) {
+                Some(link) => link.is_ended(),
+                None => self.complete,
+            },
+        }
     }
 
     fn end(&mut self) {
@@ -119,10 +150,25 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(carrier) = &mut this.carrier {
-            carrier.poll(cx);
-        }
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        let polled = match &mut this.content {
+            Content::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.complete = true;
+                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+            }
+            Content::Stream(incoming) => Pin::new(incoming)
+                .poll_frame(cx)
+                .map_err(|error| Some(ConnectionError::Http2(error))),
+            Content::Link => match this.carrier.as_mut().and_then(Carrier::link) {
+                Some(link) => link.poll_frame(cx).map_err(|error| match error {
+                    LinkError::Connection(error) => Some(error),
+                    // Of the request's body, which says so itself: no other comes here.
+                    _ => None,
+                }),
+                None => Poll::Ready(None),
+            },
+        };
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.progress(0);
                 // Streams of events end when the client leaves, and never in order.
@@ -131,21 +177,20 @@ impl Body for ResponseBody {
                     turn.succeeded();
                 }
                 // Nothing comes after trailers, and nobody asks for more then.
-                this.complete = frame.is_trailers() || this.incoming.is_end_stream();
+                this.complete = frame.is_trailers() || this.is_at_end();
                 if this.complete {
                     this.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                tracing::debug!(%error, "response body broke off");
-                Poll::Ready(Some(Err(this.fail(BodyError::Truncated(Some(error))))))
+                if let Some(error) = &error {
+                    tracing::debug!(%error, "response body broke off");
+                }
+                Poll::Ready(Some(Err(this.fail(BodyError::Truncated(error)))))
             }
             // To hyper a stream that was reset with NO_ERROR has ended.
-            Poll::Ready(None)
-                if matches!(this.carrier, Some(Carrier::Http2(_)))
-                    && !this.incoming.is_end_stream() =>
-            {
+            Poll::Ready(None) if !this.is_at_end() => {
                 Poll::Ready(Some(Err(this.fail(BodyError::Truncated(None)))))
             }
             Poll::Ready(None) => {
@@ -176,6 +221,13 @@ impl Body for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.content {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Stream(incoming) => incoming.size_hint(),
+            Content::Link => match &self.carrier {
+                Some(Carrier::Http1(lease)) => lease.size_hint(),
+                _ => SizeHint::with_exact(0),
+            },
+        }
     }
 }

@@ -51,20 +51,9 @@ impl<'r> Retry<'r> {
         self.left > 0 && self.repeatable
     }
 
-    /// A copy to send again, though the server may have acted on the first.
-    pub(super) fn spare(
-        &self,
-        request: &Request<RequestBody>,
-    ) -> Option<Box<Request<RequestBody>>> {
-        match self.repeatable {
-            true => self.spare_of_any(request),
-            false => None,
-        }
-    }
-
     /// A copy to send again where the server has not acted on the first. There is none of a
     /// request with a body: that is gone.
-    pub(super) fn spare_of_any(
+    pub(super) fn spare(
         &self,
         request: &Request<RequestBody>,
     ) -> Option<Box<Request<RequestBody>>> {

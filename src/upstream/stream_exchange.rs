@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::error::ExchangeError;
+use super::error::{ConnectionError, ExchangeError};
 use super::exchange::SendFailure;
 use super::framing;
 use super::link;
@@ -77,13 +77,13 @@ impl StreamLease {
                     // It is there with the head.
                     let tunnel = timeout(first_byte, hyper::upgrade::on(&mut response));
                     let tunnel = tunnel.await.map_err(|_| ExchangeError::FirstByteTimeout);
-                    match tunnel.and_then(|it| it.map_err(|it| ended(Some(it)))) {
+                    match tunnel.and_then(|it| it.map_err(ended)) {
                         Ok(tunnel) => self.becomes(tunnel),
                         Err(error) => return Err(SendFailure::Final(error)),
                     }
                 }
                 let (mut head, body) = response.into_parts();
-                framing::check(&method, None, head.status, &mut head.headers)
+                framing::check(&method, None, &mut head)
                     .map_err(|error| SendFailure::Final(ExchangeError::BadFraming(error)))?;
                 Ok((Response::from_parts(head, body), self))
             }
@@ -143,7 +143,7 @@ fn failure(
     if let Some(mut request) = unsent {
         // Another connection may speak HTTP/1.1.
         restore(&mut request);
-        let unsent = SendFailure::Unsent(Box::new(request), ExchangeError::Closed(Some(error)));
+        let unsent = SendFailure::Unsent(Box::new(request), closed(error));
         return (unsent, Blame::Connection);
     }
     if let Some(error) = upload.and_then(Upload::error) {
@@ -159,27 +159,21 @@ fn failure(
         };
         let refused = stream.reason() == Some(h2::Reason::REFUSED_STREAM) || stream.is_go_away();
         if refused && stream.is_remote() {
-            return (
-                SendFailure::Refused(ExchangeError::Closed(Some(error))),
-                blame,
-            );
+            return (SendFailure::Refused(closed(error)), blame);
         }
         if !stream.is_io() {
-            return (SendFailure::Final(ended(Some(error))), blame);
+            return (SendFailure::Final(ended(error)), blame);
         }
     }
-    let failure = match ended(Some(error)) {
-        closed @ ExchangeError::Closed(_) => SendFailure::Unanswered(closed),
+    let failure = match ended(error) {
+        closed @ ExchangeError::Closed(_) => SendFailure::Unanswered(None, closed),
         other => SendFailure::Final(other),
     };
     (failure, Blame::Connection)
 }
 
 /// Why a connection or a stream of it has ended.
-pub(super) fn ended(error: Option<hyper::Error>) -> ExchangeError {
-    let Some(error) = error else {
-        return ExchangeError::Closed(None);
-    };
+pub(super) fn ended(error: hyper::Error) -> ExchangeError {
     let stream = h2_error(&error);
     let is_library = stream.is_some_and(h2::Error::is_library);
     let io = match stream {
@@ -189,12 +183,16 @@ pub(super) fn ended(error: Option<hyper::Error>) -> ExchangeError {
             .and_then(|source| source.downcast_ref::<io::Error>()),
     };
     if is_library {
-        ExchangeError::BadResponse(error)
+        ExchangeError::BadResponse(ConnectionError::Http2(error))
     } else if io.is_some_and(link::is_tls) {
-        ExchangeError::TlsEnded(Some(error))
+        ExchangeError::TlsEnded(ConnectionError::Http2(error))
     } else {
-        ExchangeError::Closed(Some(error))
+        closed(error)
     }
+}
+
+const fn closed(error: hyper::Error) -> ExchangeError {
+    ExchangeError::Closed(ConnectionError::Http2(error))
 }
 
 fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CALM: Duration = Duration::from_secs(3);
 const STORM: Duration = Duration::from_secs(8);
 /// What must be left of the peak.
-const LEAST: f64 = 0.75;
+const LEAST: f64 = 0.90;
 /// Clients that come back with a ticket, each so often.
 const RETURNING: usize = 20;
 const RETURN: Duration = Duration::from_millis(100);
@@ -201,6 +201,8 @@ fn three_times_too_many_handshakes_cost_little_goodput() {
 struct Goodput {
     served: u64,
     ran: Duration,
+    /// Seconds of it that went into signatures.
+    signed: f64,
 }
 
 impl Goodput {
@@ -208,6 +210,18 @@ impl Goodput {
     fn rate(&self) -> f64 {
         self.served as f64 / self.ran.as_secs_f64()
     }
+
+    /// The part of its time that the daemon signed. How fast a core is changes with what its
+    /// neighbours do, from one second to the next; this does not.
+    fn share(&self) -> f64 {
+        self.signed / self.ran.as_secs_f64()
+    }
+}
+
+/// Seconds that the daemon has signed for handshakes that became complete.
+fn signed(daemon: &Daemon) -> f64 {
+    let labels = [("listener", "rsa"), ("part", "sign")];
+    daemon.metric("tls_handshake_part_seconds_sum", &labels)
 }
 
 async fn run(daemon: &Daemon) {
@@ -220,11 +234,13 @@ async fn run(daemon: &Daemon) {
         old.push(visitor);
     }
     // Both times with those who return, so that both have the same work besides.
+    let before = signed(daemon);
     let (ran, _) = daemon.busiest();
     let (count, returned) = tokio::join!(calm(&new, 32), returning(&old, CALM));
     let peak = Goodput {
         served: count.full,
         ran: daemon.busiest().0 - ran,
+        signed: signed(daemon) - before,
     };
     eprintln!(
         "calm: {:.0}/s, {peak:?}; {count:?}; with tickets {returned:?}",
@@ -236,6 +252,7 @@ async fn run(daemon: &Daemon) {
     let labels = [("limit", "handshakes")];
     let before = daemon.metric("limit_refusals_total", &labels);
     let complete = daemon.metric("tls_handshakes_total", &[("listener", "rsa")]);
+    let signed_before = signed(daemon);
     let (ran, _) = daemon.busiest();
     let (count, returned) = tokio::join!(
         storm(daemon, &new, peak.rate() * 3.0, STORM),
@@ -244,10 +261,17 @@ async fn run(daemon: &Daemon) {
     let goodput = Goodput {
         served: count.full,
         ran: daemon.busiest().0 - ran,
+        signed: signed(daemon) - signed_before,
     };
     eprintln!(
         "storm: {:.0}/s, {goodput:?}; {count:?}; with tickets {returned:?}",
         goodput.rate()
+    );
+    eprintln!(
+        "of the peak: {:.3}; of its share of signatures: {:.3} of {:.3}",
+        goodput.rate() / peak.rate(),
+        goodput.share() / peak.share(),
+        peak.share()
     );
     // Who was refused, and who was served, both sides agree.
     let refused = daemon.metric("limit_refusals_total", &labels) - before;
@@ -261,9 +285,8 @@ async fn run(daemon: &Daemon) {
     let came = returned.resumed + returned.full + returned.refused;
     assert!(returned.resumed * 100 >= came * 99, "{returned:?}");
     assert!(count.refused > count.full, "{count:?}");
-    // On a core that others use too refusals cost more; nine tenths are the aim.
     assert!(
-        goodput.rate() >= peak.rate() * LEAST,
+        goodput.share() >= peak.share() * LEAST,
         "{goodput:?} after {peak:?}"
     );
     // A kept connection of the admin listener may come and go.

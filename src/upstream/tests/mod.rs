@@ -1,5 +1,6 @@
 //! Clusters against scripted origins on loopback.
 
+mod agreement;
 mod cluster;
 mod pressure;
 mod silence;
