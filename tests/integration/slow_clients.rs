@@ -218,7 +218,7 @@ fn slowhttptest_with_slow_bodies() {
 fn slowhttptest_with_slow_reading() {
     // Records of 32 KiB that the kernel does not take, and what HTTP's buffers have read ahead.
     let args = "-X -w 512 -y 1024 -n 1 -z 32 -k 3";
-    slowhttptest("reading", args, "/source/1000000", 4 * COST);
+    slowhttptest("reading", args, "/source/1000000", 3 * COST);
 }
 
 #[test]
