@@ -54,6 +54,8 @@ enum Mode {
 
 /// The most that is kept.
 const MOST: usize = 64 * 1024;
+/// The room for more than one write.
+const SEVERAL: usize = 16 * 1024;
 /// From this size on copying costs more than a system call.
 const LARGE: usize = 16 * 1024;
 
@@ -185,8 +187,14 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
         if length >= LARGE {
             return self.poll_through(cx, slices);
         }
+        let needed = self.kept.len() + length;
         if self.kept.is_empty() {
             self.kept.reserve_exact(length);
+        } else if needed > self.kept.capacity() {
+            // Answers of several streams: more will follow, and growing step by step copies them
+            // as often.
+            let room = needed.next_power_of_two().max(SEVERAL);
+            self.kept.reserve_exact(room - self.kept.len());
         }
         for slice in slices {
             self.kept.extend_from_slice(slice);
