@@ -290,12 +290,17 @@ impl Link {
     ///
     /// # Errors
     /// It has not.
-    pub(super) fn into_tunnel(self) -> Result<Box<UpstreamSocket>, Self> {
+    pub(super) fn into_tunnel(self: Box<Self>) -> Result<Box<UpstreamSocket>, Box<Self>> {
         if !self.is_switched() {
             return Err(self);
         }
-        let metrics = self.open.0.clone();
-        let socket = UpstreamSocket::tunnel(self.transport, self.inbox.freeze(), metrics);
+        let Self {
+            transport,
+            inbox,
+            open,
+            ..
+        } = *self;
+        let socket = UpstreamSocket::tunnel(transport, inbox.freeze(), open.0.clone());
         Ok(Box::new(socket))
     }
 
