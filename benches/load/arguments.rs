@@ -78,7 +78,7 @@ pub(crate) enum Role {
         #[arg(long)]
         seconds: u32,
     },
-    /// Connections that are opened, used once, and left idle until this process is ended
+    /// Connections that are opened, used once and left idle, and used again for each line on stdin
     #[command(hide = true)]
     Idle {
         #[arg(long)]

@@ -11,6 +11,7 @@ mod counters;
 mod cpu;
 mod daemon;
 mod failure;
+mod idlers;
 mod library;
 mod machine;
 mod measure;

@@ -10,11 +10,12 @@ use crate::client::Count;
 use crate::counters::Counters;
 use crate::cpu;
 use crate::failure::Failure;
+use crate::idlers::Idlers;
 use crate::peers::{Bed, Ground, Peer, Server, Upstream};
 use crate::results::{Row, Sample, Series};
 use crate::tools::{self, Tally, Visits};
 use crate::window::Window;
-use crate::workloads::{Load, Metric, PACED, STORM, Workload};
+use crate::workloads::{CALM, Load, Metric, PACED, STORM, Workload};
 
 /// How long memory may take to come to rest.
 const REST: Duration = Duration::from_secs(3);
@@ -33,9 +34,8 @@ pub(crate) async fn bed(
         return Ok(rows);
     }
     let upstream = Upstream::start(bed, &ground.directory).await?;
-    let (fresh, shared): (Vec<_>, Vec<_>) = workloads
-        .iter()
-        .partition(|workload| matches!(workload.load, Load::Idle(_)));
+    let (fresh, shared): (Vec<_>, Vec<_>) =
+        workloads.iter().partition(|workload| workload.is_fresh());
     let mut servers = Vec::new();
     if !shared.is_empty() {
         for peer in Peer::ALL {
@@ -67,7 +67,7 @@ pub(crate) async fn bed(
             for series in &mut row.series {
                 progress(workload, series.peer, round, repetitions.min(3));
                 let measured = match Server::start(series.peer, bed, ground, upstream.port).await {
-                    Ok(server) => idle(workload, &server).await,
+                    Ok(mut server) => fresh_sample(workload, &mut server, ground, seconds).await,
                     Err(error) => Err(error),
                 };
                 match measured {
@@ -120,6 +120,25 @@ struct Work {
     tally: Tally,
     /// Whose times count where these are not the operations'.
     paced: Option<Tally>,
+}
+
+async fn fresh_sample(
+    workload: &Workload,
+    server: &mut Server,
+    ground: &Ground,
+    seconds: u32,
+) -> Result<Sample, Failure> {
+    let Load::Beside(connections) = workload.load else {
+        return idle(workload, server).await;
+    };
+    warm_up(server, workload.bed).await?;
+    let mut idlers =
+        Idlers::open(server.address(Key::P256), connections, workload.bed.load()).await?;
+    // What the handshakes left for later is not in the figure.
+    memory_at_rest(server.id()).await?;
+    let sample = sample(workload, server, ground, seconds).await?;
+    idlers.ask().await?;
+    Ok(sample)
 }
 
 async fn sample(
@@ -227,7 +246,11 @@ async fn work(
             paced = Some(times);
             storm
         }
-        // Measured on a server of its own, by `idle`.
+        Load::Beside(_) => {
+            let (connections, interval) = CALM;
+            tools::paced(p256, connections, interval, seconds, place).await?
+        }
+        // Measured by `idle`.
         Load::Idle(_) => Tally::default(),
     };
     if tally.operations == 0 {
@@ -247,18 +270,12 @@ async fn idle(workload: &Workload, server: &Server) -> Result<Sample, Failure> {
     let place = workload.bed.load();
     let before = memory_at_rest(server.id()).await?;
     let address = server.address(Key::P256);
-    let (idlers, tally) = tools::idle(address, connections, place).await?;
+    let idlers = Idlers::open(address, connections, place).await?;
     let after = memory_at_rest(server.id()).await?;
     drop(idlers);
-    if tally.operations < connections as u64 {
-        return Err(Failure::Tool {
-            program: format!("{} of {connections} connections", tally.failed),
-            output: tally.first_failure,
-        });
-    }
     Ok(Sample {
         value: after.saturating_sub(before) as f64 / connections as f64,
-        operations: tally.operations,
+        operations: connections as u64,
         memory_kib: before,
         ..Sample::default()
     })

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 use tokio::time::timeout;
 
@@ -99,34 +98,6 @@ pub(crate) async fn paced(
         .args(["--seconds", &seconds.to_string()]);
     let output = output("the paced client", command, seconds).await?;
     Ok(count(&output)?.into())
-}
-
-/// The own client holding idle connections, which end when this is dropped.
-pub(crate) struct Idlers(#[expect(dead_code, reason = "held for its drop")] Child);
-
-/// Opens idle connections.
-pub(crate) async fn idle(
-    address: SocketAddr,
-    connections: usize,
-    place: Place,
-) -> Result<(Idlers, Tally), Failure> {
-    let name = "the idle client";
-    let mut command = command(&machine::this_program()?, place);
-    command
-        .args(["idle", "--address", &address.to_string()])
-        .args(["--connections", &connections.to_string()]);
-    let mut child = spawn(name, command)?;
-    let mut line = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        timeout(SLACK, BufReader::new(stdout).read_line(&mut line))
-            .await
-            .map_err(|_| Failure::Deadline {
-                what: name.to_owned(),
-                after: SLACK,
-            })?
-            .map_err(Failure::io(name))?;
-    }
-    Ok((Idlers(child), count(&line)?.into()))
 }
 
 /// What wrk does.
@@ -267,11 +238,8 @@ fn h2load_command(
 }
 
 /// Starts a generator that dies with its handle.
-fn spawn(name: &str, mut command: Command) -> Result<Child, Failure> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+pub(crate) fn spawn(name: &str, mut command: Command) -> Result<Child, Failure> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     tokio::process::Command::from(command)
         .kill_on_drop(true)
         .spawn()
@@ -279,8 +247,13 @@ fn spawn(name: &str, mut command: Command) -> Result<Child, Failure> {
 }
 
 /// What a program printed that was told to run for `seconds`; it dies with this future.
-pub(crate) async fn output(name: &str, command: Command, seconds: u32) -> Result<String, Failure> {
+pub(crate) async fn output(
+    name: &str,
+    mut command: Command,
+    seconds: u32,
+) -> Result<String, Failure> {
     let after = Duration::from_secs(seconds.into()) + SLACK;
+    command.stdin(Stdio::null());
     let child = spawn(name, command)?;
     let output = timeout(after, child.wait_with_output())
         .await
@@ -301,7 +274,8 @@ pub(crate) async fn output(name: &str, command: Command, seconds: u32) -> Result
     }
 }
 
-fn count(output: &str) -> Result<Count, Failure> {
+/// What the own client printed.
+pub(crate) fn count(output: &str) -> Result<Count, Failure> {
     serde_json::from_str(output.trim()).map_err(|_| unreadable("the load client", output))
 }
 

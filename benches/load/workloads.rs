@@ -31,6 +31,8 @@ pub(crate) enum Load {
     Storm,
     /// So many idle connections.
     Idle(usize),
+    /// Keep-alive clients beside so many idle connections.
+    Beside(usize),
 }
 
 /// The figure a row compares; less is better in each.
@@ -57,10 +59,15 @@ impl Metric {
 }
 
 impl Workload {
+    /// Whether it needs a server that has served nothing else.
+    pub(crate) const fn is_fresh(&self) -> bool {
+        matches!(self.load, Load::Idle(_) | Load::Beside(_))
+    }
+
     /// What it compares.
     pub(crate) const fn metric(&self) -> Metric {
         match self.load {
-            Load::Storm => Metric::P99Milliseconds,
+            Load::Storm | Load::Beside(_) => Metric::P99Milliseconds,
             Load::Idle(_) => Metric::MemoryKib,
             _ => Metric::CpuMicroseconds,
         }
@@ -72,6 +79,10 @@ const CONCURRENCY: usize = 32;
 
 /// The keep-alive clients of the storm and the milliseconds between requests on each.
 pub(crate) const PACED: (usize, u64) = (16, 10);
+
+/// The keep-alive clients beside idle connections: a load that no server is busy with, so that what
+/// waits is seen and not what is saturated.
+pub(crate) const CALM: (usize, u64) = (64, 20);
 
 /// The storm: full RSA handshakes, as many at once as can wait.
 pub(crate) const STORM: Visits = Visits {
@@ -145,6 +156,12 @@ pub(crate) const ALL: &[Workload] = &[
     ),
     pinned("storm", "keep-alive p99 in an RSA storm", Load::Storm),
     pinned("idle", "idle TLS connection, of 2,000", Load::Idle(2000)),
+    pinned("beside-0", "keep-alive p99, no others", Load::Beside(0)),
+    pinned(
+        "beside-10000",
+        "keep-alive p99 beside 10,000 idle",
+        Load::Beside(10_000),
+    ),
     two_workers(
         "two-tls13-full-p256",
         "2 workers: TLS 1.3 full, P-256",

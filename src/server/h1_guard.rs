@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 use super::h1_framing::{H1Framing, HeadLimits, Stop};
+use crate::tls::Idle;
 
 /// No two bytes of a chunked body but its data are these, wherever it is (RFC 9112 section 7.1), and
 /// what is wrong with a body is never in its data.
@@ -114,6 +115,13 @@ impl<S> H1Guard<S> {
                 Poll::Ready(Ok(()))
             }
         }
+    }
+}
+
+impl<S: Idle> H1Guard<S> {
+    /// The client is waited for, perhaps for long: see [`Idle::idle`].
+    pub(super) fn idle(&mut self) {
+        self.inner.idle();
     }
 }
 

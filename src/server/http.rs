@@ -28,6 +28,7 @@ use crate::drain::Drain;
 use crate::proxy::{ProxyService, TunnelEnd};
 use crate::report::Http2Limit;
 use crate::telemetry::ListenerMetrics;
+use crate::tls::Idle;
 
 /// What a client may send on a stream before the upstream has taken it: enough for 10 Mbit/s at
 /// 100 ms. A connection has as much for each of its streams (`limits.h2_streams`), so that uploads
@@ -65,7 +66,7 @@ pub(super) async fn serve_h1<S>(
     drain: Drain,
 ) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Idle + Unpin,
 {
     let activity = Activity::new(Instant::now(), metrics.clone());
     let (timeouts, limits) = (&config.timeouts, &config.limits);
@@ -111,21 +112,24 @@ where
         }
         timers.park(guard.inner_mut(), &drain).await;
     };
-    let guard = parts.io.into_inner();
-    if let (End::Closed, Some(tunnel)) = (end, tunnels.take()) {
-        // A drain does not end it: its own deadlines and `shutdown.drain_timeout` do.
-        let early = BytesMut::from(parts.read_buf);
-        let flush = |cx: &mut Context<'_>| flusher.poll_flush(cx, true);
-        let ended = Box::pin(tunnel.run(guard, early, flush)).await;
-        if ended == TunnelEnd::Upstream {
-            // What is cut must not look whole.
-            flusher.abort();
+    drop(timers);
+    // Boxed, with all that only an end needs: until then there is no room kept for it.
+    Box::pin(async move {
+        let guard = parts.io.into_inner();
+        if let (End::Closed, Some(tunnel)) = (end, tunnels.take()) {
+            // A drain does not end it: its own deadlines and `shutdown.drain_timeout` do.
+            let early = BytesMut::from(parts.read_buf);
+            let flush = |cx: &mut Context<'_>| flusher.poll_flush(cx, true);
+            if tunnel.run(guard, early, flush).await == TunnelEnd::Upstream {
+                // What is cut must not look whole.
+                flusher.abort();
+            }
+            return End::Closed;
         }
-        return End::Closed;
-    }
-    // Boxed, as the tunnel: most of the time there is no need of it.
-    Box::pin(close_h1(guard, end, &flusher, &service, &ended)).await;
-    end
+        close_h1(guard, end, &flusher, &service, &ended).await;
+        end
+    })
+    .await
 }
 
 /// The last words of a connection, if it needs any.

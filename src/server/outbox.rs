@@ -15,7 +15,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::socket::ClientSocket;
-use crate::tls::{TcpFacts, Transport};
+use crate::tls::{Idle, TcpFacts, Transport};
 
 /// A stream that gathers what is written to it, once [`Outbox::gather`] or [`Transport::defer`]
 /// was called. Until then it passes everything through.
@@ -56,6 +56,8 @@ enum Mode {
 
 /// The most that is kept.
 const MOST: usize = 64 * 1024;
+/// The room for more than one write.
+const SEVERAL: usize = 16 * 1024;
 /// From this size on copying costs more than a system call.
 const LARGE: usize = 16 * 1024;
 
@@ -198,8 +200,14 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
         if length >= LARGE {
             return self.poll_through(cx, slices);
         }
+        let needed = self.kept.len() + length;
         if self.kept.is_empty() {
             self.kept.reserve_exact(length);
+        } else if needed > self.kept.capacity() {
+            // Answers of several streams: more will follow, and growing step by step copies them
+            // as often.
+            let room = needed.next_power_of_two().max(SEVERAL);
+            self.kept.reserve_exact(room - self.kept.len());
         }
         for slice in slices {
             self.kept.extend_from_slice(slice);
@@ -211,6 +219,11 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
 fn lock<S>(inner: &Mutex<Inner<S>>) -> MutexGuard<'_, Inner<S>> {
     // Nothing panics while it is held but a stream's own code; its bytes are still whole then.
     inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S> Idle for Outbox<S> {
+    /// It keeps nothing to read with, and nothing that is sent.
+    fn idle(&mut self) {}
 }
 
 impl<S: Transport> Transport for Outbox<S> {

@@ -22,6 +22,7 @@ use crate::config::Timeouts;
 use crate::deadline::Deadline;
 use crate::drain::Drain;
 use crate::report::Http2Limit;
+use crate::tls::Idle;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,11 +204,12 @@ impl<'a> TimerTable<'a> {
 
     /// Waits until there is work for hyper again, which is put away: the client sends or closes, a
     /// timer is due, or the connection is drained.
-    pub(super) async fn park<S: AsyncRead + Unpin>(
+    pub(super) async fn park<S: AsyncRead + Idle + Unpin>(
         &mut self,
         guard: &mut H1Guard<S>,
         drain: &Drain,
     ) {
+        guard.idle();
         let mut hearing = drain.clone();
         let mut drained = std::pin::pin!(hearing.signaled());
         let due = self.activity.due(self.timeouts, true, None);

@@ -1,12 +1,13 @@
-//! What the kernel knows of a TCP connection: when bytes came, and how the network is.
+//! What the kernel knows of a TCP connection: when bytes came, and how the network is. And what it
+//! can have back: pages of memory whose content nobody needs.
 //!
-//! The one file with unsafe code: no crate in the tree wraps `SO_TIMESTAMPING`, `TCP_INFO` or a
-//! `recvmsg` whose control data holds time stamps. Everything it exports is safe, and each unsafe
-//! call states what makes it so.
+//! The one file with unsafe code: no crate in the tree wraps `SO_TIMESTAMPING`, `TCP_INFO`, a
+//! `recvmsg` whose control data holds time stamps, or an `madvise` of a slice. Everything it exports
+//! is safe, and each unsafe call states what makes it so.
 
 #![allow(
     unsafe_code,
-    reason = "four system calls on buffers of our own that no crate in the tree wraps"
+    reason = "a few system calls on buffers of our own that no crate in the tree wraps"
 )]
 
 use std::io;
@@ -178,6 +179,42 @@ pub(super) fn tcp_facts(socket: &impl AsFd) -> Option<TcpFacts> {
         return None;
     }
     parse_info(filled)
+}
+
+/// Gives the whole pages within `bytes` back to the kernel, where there are any: they hold zeroes
+/// then, or what they held, and cost nothing until they are touched again. Bytes on pages that
+/// `bytes` covers in part stay as they are.
+///
+/// Costs a system call, and the next use of each page a fault. Nothing happens where the kernel
+/// does not want them back (locked or huge pages).
+pub(super) fn give_back(bytes: &mut [u8]) {
+    let Some(page) = page_size() else { return };
+    let before = bytes.as_ptr().align_offset(page);
+    let Some(pages) = bytes.get_mut(before..) else {
+        return;
+    };
+    let length = pages.len() - pages.len() % page;
+    if length == 0 {
+        return;
+    }
+    // SAFETY: the range lies within a slice that is borrowed mutably, so nobody else reads or
+    // writes it meanwhile, and it covers its first and last page whole, so no byte outside of the
+    // slice changes. The pages stay mapped, and whatever they read as afterwards (zeroes, if they
+    // are private and anonymous, as the allocator's are) is a valid value of a `u8`.
+    let result = unsafe { libc::madvise(pages.as_mut_ptr().cast(), length, libc::MADV_DONTNEED) };
+    if result != 0 {
+        let error = io::Error::last_os_error();
+        tracing::trace!(%error, "madvise failed");
+    }
+}
+
+/// The size of a page, where the system tells one that makes sense.
+fn page_size() -> Option<usize> {
+    // SAFETY: no pointer is involved.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size)
+        .ok()
+        .filter(|size| size.is_power_of_two())
 }
 
 /// The offsets are those of `struct tcp_info` in `linux/tcp.h`, which only ever grows at its end.
@@ -355,6 +392,33 @@ mod tests {
         assert!(facts.segment_size >= 500, "{facts:?}");
         assert!(sent >= 2, "{sent}");
         assert_eq!(tcp_facts(&UnixStream::pair().unwrap().0), None);
+    }
+
+    #[test]
+    fn pages_given_back_read_as_zeroes_and_their_neighbours_stay() {
+        let page = page_size().unwrap();
+        // Larger than what the allocator might put on a page with others.
+        let mut bytes = vec![7_u8; 16 * page];
+        let start = bytes.as_ptr().align_offset(page);
+        let given = start + 1..start + 10 * page - 1;
+        give_back(&mut bytes[given]);
+        // The first and the last page are not covered whole.
+        let (before, rest) = bytes.split_at(start + page);
+        let (inner, after) = rest.split_at(8 * page);
+        assert!(before.iter().all(|&byte| byte == 7));
+        assert!(after.iter().all(|&byte| byte == 7));
+        assert!(inner.iter().all(|&byte| byte == 0));
+        bytes.fill(9);
+        assert!(bytes.iter().all(|&byte| byte == 9));
+    }
+
+    #[test]
+    fn less_than_a_page_is_not_given_back() {
+        for length in [0, 1, 100, 4095] {
+            let mut bytes = vec![7_u8; length];
+            give_back(&mut bytes);
+            assert!(bytes.iter().all(|&byte| byte == 7), "{length}");
+        }
     }
 
     #[test]

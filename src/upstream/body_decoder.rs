@@ -282,12 +282,11 @@ fn chunk_line(line: &[u8]) -> Result<(u64, usize), BodySyntaxError> {
 mod tests {
     use super::*;
 
-    /// What is taken of `text` when it comes in pieces of `size`, and what is left.
-    fn decode(
-        length: BodyLength,
-        text: &[u8],
-        size: usize,
-    ) -> Result<(Vec<u8>, Option<HeaderMap>, bool, Vec<u8>), BodySyntaxError> {
+    /// A body, its trailers, whether it has ended, and what is left.
+    type Taken = (Vec<u8>, Option<HeaderMap>, bool, Vec<u8>);
+
+    /// What is taken of `text` when it comes in pieces of `size`.
+    fn decode(length: BodyLength, text: &[u8], size: usize) -> Result<Taken, BodySyntaxError> {
         let mut decoder = BodyDecoder::new(length);
         let mut pieces = text.chunks(size);
         let mut inbox = BytesMut::new();

@@ -97,7 +97,7 @@ impl Lease {
             origin,
         } = self;
         link.into_tunnel()
-            .map_err(|link| Self::new(Box::new(link), pool, place, origin))
+            .map_err(|link| Self::new(link, pool, place, origin))
     }
 
     /// Ends the exchange: the connection is kept if both messages are complete and it may be

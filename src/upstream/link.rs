@@ -30,8 +30,11 @@ use super::socket::UpstreamSocket;
 use super::transport::Transport;
 use crate::telemetry::UpstreamMetrics;
 
-/// The least room that there is for a read: a head, and a short body with it.
-const LEAST_READ: usize = 8 * 1024;
+/// The room for a head, and a short body with it, on a new connection; it doubles with each read
+/// that fills it. Small buffers come from the allocator's own cache.
+const FIRST_READ: usize = 2 * 1024;
+/// The most that this becomes.
+const USUAL_READ: usize = 16 * 1024;
 /// The most that is read of a body before somebody takes it. It is what a client that takes
 /// nothing costs on this side.
 const LARGEST_READ: usize = 32 * 1024;
@@ -47,6 +50,8 @@ pub(super) struct Link {
     reading: Reading,
     /// What came and was not taken.
     inbox: BytesMut,
+    /// The room for the next head.
+    room: usize,
     /// A byte came since the last [`Link::send`].
     answered: bool,
     timer: LazySleep,
@@ -116,6 +121,7 @@ impl Link {
             writer: RequestWriter::new(),
             reading: Reading::Idle,
             inbox: BytesMut::new(),
+            room: FIRST_READ,
             answered: false,
             timer: LazySleep::new(),
             open: OpenConnection(metrics),
@@ -153,8 +159,11 @@ impl Link {
             }
             // After that: an interim response may have let the body go.
             self.write(cx)?;
-            if ready!(self.poll_read(LEAST_READ, cx)).map_err(LinkError::io)? == 0 {
+            if ready!(self.poll_read(self.room, cx)).map_err(LinkError::io)? == 0 {
                 return Poll::Ready(Err(LinkError::Connection(ConnectionError::Closed)));
+            }
+            if self.inbox.len() >= self.room {
+                self.room = (self.room * 2).min(USUAL_READ);
             }
         }
     }
@@ -191,7 +200,7 @@ impl Link {
                     return Poll::Ready(Some(Err(error)));
                 }
             };
-            let wanted = wanted.clamp(LEAST_READ, LARGEST_READ);
+            let wanted = wanted.clamp(FIRST_READ, LARGEST_READ);
             match ready!(self.poll_read(wanted, cx)) {
                 Ok(0) => match &self.reading {
                     // A failed write may have eaten the socket's error: what ends with the
@@ -281,12 +290,17 @@ impl Link {
     ///
     /// # Errors
     /// It has not.
-    pub(super) fn into_tunnel(self) -> Result<Box<UpstreamSocket>, Self> {
+    pub(super) fn into_tunnel(self: Box<Self>) -> Result<Box<UpstreamSocket>, Box<Self>> {
         if !self.is_switched() {
             return Err(self);
         }
-        let metrics = self.open.0.clone();
-        let socket = UpstreamSocket::tunnel(self.transport, self.inbox.freeze(), metrics);
+        let Self {
+            transport,
+            inbox,
+            open,
+            ..
+        } = *self;
+        let socket = UpstreamSocket::tunnel(transport, inbox.freeze(), open.0.clone());
         Ok(Box::new(socket))
     }
 

@@ -1,47 +1,72 @@
-//! Connections that idle, for what each costs in memory.
+//! Connections that idle: for what each costs in memory, and what all of them cost others.
 
-use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 
 use super::Count;
 use super::connection::{After, Connection};
 use super::tls;
 use crate::arguments::Version;
 
-/// Handshakes at once.
+/// Handshakes, or requests, at once.
 const AT_ONCE: usize = 32;
 
-/// Opens `connections`, asks once on each, prints the [`Count`], and holds them until the process
-/// is ended.
+/// Opens `connections`, asks once on each, prints the [`Count`], and holds them. Asks again and prints
+/// again for each line on its standard input, until that or the process is ended.
 pub(crate) async fn idle(address: SocketAddr, connections: usize) -> io::Result<()> {
     let connector = tls::connector(Version::Tls13, false).map_err(io::Error::other)?;
-    let mut count = Count::default();
-    let mut held = Vec::with_capacity(connections);
-    let mut opening = JoinSet::new();
-    let mut begun = 0;
-    while held.len() + (count.failed as usize) < connections {
-        while opening.len() < AT_ONCE && begun < connections {
-            begun += 1;
-            let connector = connector.clone();
-            opening.spawn(async move {
-                let mut connection = Connection::open(&connector, address).await?;
-                connection.request(After::Keep).await?;
-                io::Result::Ok(connection)
-            });
+    let opened = (0..connections).map(|_| {
+        let connector = connector.clone();
+        async move {
+            let connection = Connection::open(&connector, address).await?;
+            asked(connection).await
         }
-        match opening.join_next().await {
-            Some(opened) => match opened? {
+    });
+    let (mut held, mut count) = each(opened).await?;
+    count.full = count.requests;
+    count.print()?;
+    while spawn_blocking(read_line).await?? {
+        let again = held.into_iter().map(asked);
+        (held, count) = each(again).await?;
+        count.print()?;
+    }
+    Ok(())
+}
+
+/// Whether there is another line.
+fn read_line() -> io::Result<bool> {
+    Ok(io::stdin().read_line(&mut String::new())? > 0)
+}
+
+async fn asked(mut connection: Connection) -> io::Result<Connection> {
+    connection.request(After::Keep).await?;
+    Ok(connection)
+}
+
+/// Does all of `work`, some at once: the connections that it left, and how many those are.
+async fn each<F>(work: impl Iterator<Item = F>) -> io::Result<(Vec<Connection>, Count)>
+where
+    F: Future<Output = io::Result<Connection>> + Send + 'static,
+{
+    let mut work = work.fuse();
+    let (mut held, mut count) = (Vec::new(), Count::default());
+    let mut under_way = JoinSet::new();
+    loop {
+        while under_way.len() < AT_ONCE
+            && let Some(next) = work.next()
+        {
+            under_way.spawn(next);
+        }
+        match under_way.join_next().await {
+            Some(done) => match done? {
                 Ok(connection) => held.push(connection),
                 Err(error) => count.failure(&error),
             },
             None => break,
         }
     }
-    count.full = held.len() as u64;
-    count.requests = count.full;
-    count.print()?;
-    pending().await
+    count.requests = held.len() as u64;
+    Ok((held, count))
 }
