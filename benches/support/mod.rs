@@ -257,7 +257,7 @@ async fn stock(
     acceptor.accept(ours).await
 }
 
-type Accepted = Result<TlsStream<RecordIo<DuplexStream>>, Box<Refused<DuplexStream>>>;
+type Accepted = Result<Box<TlsStream<RecordIo<DuplexStream>>>, Box<Refused<DuplexStream>>>;
 
 fn client(cell: Cell, root: &CertificateDer<'static>) -> TlsConnector {
     let mut roots = RootCertStore::empty();

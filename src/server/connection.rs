@@ -20,7 +20,7 @@ use crate::proxy::{ConnectionInfo, HandshakeTimes, ProxyService, TlsFacts};
 use crate::report::{ConnectionId, FailureClass, Outcome, Peer};
 use crate::snapshot::{ListenerState, SnapshotStore};
 use crate::telemetry::{Limit, ListenerMetrics, Telemetry};
-use crate::tls::{self, Admission, Established, Incoming, Refused, Sites};
+use crate::tls::{self, Admission, Established, Incoming, Refused, Sites, Transport};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -142,6 +142,10 @@ async fn begin(
         _ => stream.local_addr(),
     };
     let mut counted = None;
+    if incoming.proxy.is_some() || listener.sites.is_none() {
+        // Only a ClientHello is answered at once. What this socket has of its listener is undone.
+        stream.acknowledge();
+    }
     if incoming.proxy.is_some() {
         let whole = proxied(stream, &mut incoming, &listener, &context).await?;
         (stream, counted) = (whole.stream, whole.counted);
@@ -193,8 +197,6 @@ async fn begin(
             };
             context.telemetry.handshake(&listener.metrics, report);
             let service = service(info, &context);
-            // Boxed: it is handed on often, and large.
-            let stream = Box::new(stream);
             match alpn {
                 Some(Alpn::H2) => {
                     Box::pin(serve_h2(stream, flusher, service, metrics, config, drain))
@@ -289,32 +291,43 @@ async fn handshake(
     {
         Ok(established) => Some(established),
         Err(refused) => {
-            if let Outcome::Failed(failure) = &refused.report.outcome
-                && failure.class == FailureClass::RefusedOverload
-            {
-                context.telemetry.metrics.limit_refused(Limit::Handshakes);
-            }
-            let Refused {
-                mut report,
-                linger: stream,
-                ailment,
-            } = *refused;
-            let told = async {
-                if let (Outcome::Failed(failure), Some(ailment)) = (&mut report.outcome, ailment) {
-                    tls::prescribe(failure, ailment, sites).await;
-                }
-                context.telemetry.handshake(&listener.metrics, report);
-            };
-            let closed = async {
-                if let Some(stream) = stream {
-                    linger(stream).await;
-                }
-            };
-            // The client has its alert; neither waits for the other.
-            tokio::join!(told, closed);
+            // Boxed: it has room for much that most connections never need.
+            Box::pin(failed(*refused, sites, listener, context)).await;
             None
         }
     }
+}
+
+/// The end of a handshake that failed: the report is told, and the client has time to read why.
+async fn failed(
+    refused: Refused<Outbox<ClientSocket>>,
+    sites: &Arc<Sites>,
+    listener: &ListenerState,
+    context: &ServerContext,
+) {
+    let Refused {
+        mut report,
+        linger: stream,
+        ailment,
+    } = refused;
+    if let Outcome::Failed(failure) = &report.outcome
+        && failure.class == FailureClass::RefusedOverload
+    {
+        context.telemetry.metrics.limit_refused(Limit::Handshakes);
+    }
+    let told = async {
+        if let (Outcome::Failed(failure), Some(ailment)) = (&mut report.outcome, ailment) {
+            tls::prescribe(failure, ailment, sites).await;
+        }
+        context.telemetry.handshake(&listener.metrics, report);
+    };
+    let closed = async {
+        if let Some(stream) = stream {
+            linger(stream).await;
+        }
+    };
+    // The client has its alert; neither waits for the other.
+    tokio::join!(told, closed);
 }
 
 fn service(info: ConnectionInfo, context: &ServerContext) -> ProxyService {

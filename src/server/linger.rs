@@ -1,8 +1,14 @@
 //! Closing so that the last word arrives.
 
-use std::time::Duration;
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::deadline::Deadline;
 
 /// How long the peer has to read and close.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -31,19 +37,40 @@ pub(super) async fn linger_while<S: AsyncRead + AsyncWrite + Unpin>(
     patience: Duration,
     most: usize,
 ) {
-    let drained = async {
-        io.shutdown().await?;
-        let mut left = most;
-        let mut buffer = [0; 1024];
-        while left > 0 {
-            let got = tokio::time::timeout(quiet, io.read(&mut buffer)).await??;
-            if got == 0 {
-                break;
-            }
-            left = left.saturating_sub(got);
-        }
-        Ok::<_, std::io::Error>(())
-    };
+    let last = Instant::now() + patience;
+    let mut deadline = Deadline::new("linger", last);
+    let shut = poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx));
     // Neither an error nor the deadline changes anything: the connection ends now.
-    let _ = tokio::time::timeout(patience, drained).await;
+    let Some(Ok(())) = within(&mut deadline, shut).await else {
+        return;
+    };
+    let mut left = most;
+    while left > 0 {
+        if quiet < patience {
+            deadline.reset(last.min(Instant::now() + quiet));
+        }
+        let read = poll_fn(|cx| {
+            // Not kept while nothing comes.
+            let mut space = [const { MaybeUninit::uninit() }; 1024];
+            let mut buffer = ReadBuf::uninit(&mut space);
+            let read = Pin::new(&mut io).poll_read(cx, &mut buffer);
+            read.map_ok(|()| buffer.filled().len())
+        });
+        match within(&mut deadline, read).await {
+            Some(Ok(got)) if got > 0 => left = left.saturating_sub(got),
+            _ => return,
+        }
+    }
+}
+
+/// What `step` gives; `None` once the deadline has passed.
+async fn within<T>(
+    deadline: &mut Deadline,
+    mut step: impl Future<Output = T> + Unpin,
+) -> Option<T> {
+    poll_fn(|cx| match Pin::new(&mut step).poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => deadline.poll_elapsed(cx).map(|()| None),
+    })
+    .await
 }

@@ -71,6 +71,7 @@ impl ListenerSocket {
                     address: *address,
                     source,
                 })?;
+                delay_acknowledgements(listener.get_ref());
                 Ok(vec![Self::Tcp(listener)])
             }
             ListenAddress::Unix(path) => {
@@ -99,6 +100,9 @@ impl ListenerSocket {
             InheritedSocket::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?, None),
         };
         socket.backlog(backlog);
+        if let Self::Tcp(listener) = &socket {
+            delay_acknowledgements(listener.get_ref());
+        }
         Ok(socket)
     }
 
@@ -215,6 +219,20 @@ fn tune(socket: &SockRef<'_>) -> io::Result<()> {
     #[cfg(any(target_os = "android", target_os = "linux"))]
     socket.set_tcp_notsent_lowat(UNSENT)?;
     Ok(())
+}
+
+/// Has accepted sockets acknowledge what comes with what they answer, as all do after their first
+/// answer: else the kernel acknowledges a ClientHello with a segment of its own, just before the
+/// server's flight. Where no answer follows soon, [`Transport::acknowledge`] undoes it, and the kernel
+/// does after 40 ms. Listening would undo it, so it comes after that (tcp(7), TCP_QUICKACK).
+///
+/// [`Transport::acknowledge`]: crate::tls::Transport::acknowledge
+fn delay_acknowledgements(listener: &std::net::TcpListener) {
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    if let Err(error) = SockRef::from(listener).set_tcp_quickack(false) {
+        // It costs a segment for each connection, no more.
+        tracing::debug!(%error, "TCP_QUICKACK failed");
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {

@@ -50,6 +50,8 @@ enum Mode {
     Deferred,
     /// It is kept until the end of the task's poll.
     Gathering,
+    /// Nothing is written any more: our side is shut.
+    Shut,
 }
 
 /// The most that is kept.
@@ -77,7 +79,8 @@ impl<S> Outbox<S> {
         let mut inner = lock(&self.0);
         inner.mode = match inner.mode {
             Mode::Deferring => Mode::Deferred,
-            _ => Mode::Gathering,
+            Mode::Shut => Mode::Shut,
+            Mode::Direct | Mode::Deferred | Mode::Gathering => Mode::Gathering,
         };
     }
 
@@ -127,8 +130,17 @@ impl Flusher<ClientSocket> {
 impl<S: AsyncWrite + Unpin> Inner<S> {
     /// Sends all that is kept.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send_by(cx, |io, cx, bytes| Pin::new(io).poll_write(cx, bytes))
+    }
+
+    /// Sends all that is kept with `write`.
+    fn poll_send_by(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: fn(&mut S, &mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<()>> {
         while let Some(left) = self.kept.get(self.taken..).filter(|left| !left.is_empty()) {
-            match Pin::new(&mut self.io).poll_write(cx, left) {
+            match write(&mut self.io, cx, left) {
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
@@ -177,6 +189,7 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
             Mode::Direct => return self.poll_through(cx, slices),
             Mode::Deferring | Mode::Gathering => {}
             Mode::Deferred => self.mode = Mode::Gathering,
+            Mode::Shut => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         // While the kernel takes nothing, nothing more is kept either.
@@ -236,6 +249,10 @@ impl<S: Transport> Transport for Outbox<S> {
     fn end(&mut self) {
         lock(&self.0).io.end();
     }
+
+    fn acknowledge(&self) {
+        lock(&self.0).io.acknowledge();
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Outbox<S> {
@@ -248,7 +265,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Outbox<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Outbox<S> {
+impl<S: Transport> AsyncWrite for Outbox<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -274,14 +291,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Outbox<S> {
         let mut inner = lock(&self.0);
         match inner.mode {
             Mode::Direct => Pin::new(&mut inner.io).poll_flush(cx),
-            Mode::Deferring | Mode::Deferred | Mode::Gathering => Poll::Ready(Ok(())),
+            Mode::Deferring | Mode::Deferred | Mode::Gathering | Mode::Shut => Poll::Ready(Ok(())),
         }
     }
 
+    /// Sends what is kept and the end of the stream, in one segment where they fit: it wakes the
+    /// peer once. Shutting again costs nothing.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = lock(&self.0);
-        ready!(inner.poll_send(cx))?;
-        Pin::new(&mut inner.io).poll_shutdown(cx)
+        if inner.mode == Mode::Shut {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(inner.poll_send_by(cx, S::poll_write_last))?;
+        ready!(Pin::new(&mut inner.io).poll_shutdown(cx))?;
+        inner.mode = Mode::Shut;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -395,5 +419,75 @@ mod tests {
         flushed.unwrap();
         read.unwrap();
         assert!(flusher.blocked_since().is_none());
+    }
+
+    /// A stream that notes how it ends.
+    #[derive(Default)]
+    struct Ending {
+        last: Vec<u8>,
+        shut: usize,
+    }
+
+    impl Transport for Ending {
+        fn poll_write_last(
+            &mut self,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            // Piece by piece.
+            let count = bytes.len().min(3);
+            self.last.extend_from_slice(&bytes[..count]);
+            Poll::Ready(Ok(count))
+        }
+    }
+
+    impl AsyncRead for Ending {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Ending {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            panic!("these are no last words");
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.shut += 1;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_goes_with_the_end_which_comes_once() {
+        let mut outbox = Outbox::new(Ending::default());
+        outbox.gather();
+        outbox.write_all(b"answer").await.unwrap();
+        for _ in 0..2 {
+            outbox.shutdown().await.unwrap();
+            outbox.gather();
+            let inner = lock(&outbox.0);
+            assert_eq!(
+                (inner.io.last.as_slice(), inner.io.shut),
+                (&b"answer"[..], 1)
+            );
+        }
+        let error = outbox.write(b"more").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        poll_fn(|cx| outbox.flusher().poll_flush(cx, true))
+            .await
+            .unwrap();
     }
 }

@@ -84,6 +84,20 @@ impl AsFd for ClientSocket {
 }
 
 impl Transport for ClientSocket {
+    fn acknowledge(&self) {
+        match self {
+            Self::Tcp(tcp) => tcp.acknowledge(),
+            Self::Unix(_) => {}
+        }
+    }
+
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(tcp) => tcp.poll_write_last(cx, bytes),
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
+        }
+    }
+
     fn poll_read_at(
         &mut self,
         cx: &mut Context<'_>,

@@ -106,10 +106,10 @@ impl Telemetry {
     pub fn handshake(
         &self,
         listener: &ListenerMetrics,
-        report: HandshakeReport,
+        report: impl Into<Arc<HandshakeReport>>,
     ) -> Arc<HandshakeReport> {
+        let report = report.into();
         listener.handshake_finished(&report);
-        let report = Arc::new(report);
         self.events.handshake(&report);
         self.ring.push(report.clone());
         report

@@ -481,7 +481,7 @@ mod tests {
                         Ok(mut established) => {
                             assert!(established.client_certificate.is_some());
                             established.stream.shutdown().await.unwrap();
-                            established.report
+                            Arc::unwrap_or_clone(established.report)
                         }
                         Err(refused) => refused.report,
                     }

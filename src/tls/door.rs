@@ -6,11 +6,13 @@
 //! what was read.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::net::{SendFlags, send};
+use tokio::io::ReadBuf;
 
 use super::admission::Admission;
 use super::alert;
@@ -65,10 +67,11 @@ pub fn turn_away(
     admission: &Admission,
     coming: usize,
 ) -> Option<HandshakeReport> {
-    let mut chunk = [0; READ_SIZE];
-    let (count, came) = kernel::receive(socket, &mut chunk).ok()?;
+    let mut chunk = [const { MaybeUninit::uninit() }; READ_SIZE];
+    let mut buffer = ReadBuf::uninit(&mut chunk);
+    let (count, came) = kernel::receive(socket, &mut buffer).ok()?;
     let read = Instant::now();
-    let bytes = chunk.get(..count).filter(|bytes| !bytes.is_empty())?;
+    let bytes = Some(buffer.filled()).filter(|bytes| !bytes.is_empty())?;
     let report = match Assembly::default().advance(bytes) {
         Some(FirstFlight::ClientHello(message)) => {
             let refused = refused(&message, incoming, sites, admission, coming);

@@ -111,7 +111,7 @@ impl<'a> Facts<'a> {
     /// rustls has resumed a session whose certificate is not accepted any more.
     pub(super) async fn refuse_resumed<S>(
         &mut self,
-        mut stream: TlsStream<RecordIo<S>>,
+        mut stream: Box<TlsStream<RecordIo<S>>>,
         error: rustls::Error,
     ) -> Box<Refused<S>>
     where

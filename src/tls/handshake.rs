@@ -5,15 +5,16 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::AsyncWriteExt;
-use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{FallibleAccept, LazyConfigAcceptor, StartHandshake};
 
 use super::admission::{self, Admission, Class, Overload, Slot};
 use super::alert;
@@ -71,8 +72,8 @@ pub struct Proxied {
 /// A complete handshake.
 #[derive(Debug)]
 pub struct Established<S> {
-    /// The stream to read requests from.
-    pub stream: TlsStream<RecordIo<S>>,
+    /// The stream to read requests from. Boxed: it is handed on often, and large.
+    pub stream: Box<TlsStream<RecordIo<S>>>,
     /// What was negotiated with ALPN; `None` when nothing was.
     pub alpn: Option<Alpn>,
     /// The policy that it was made under.
@@ -80,7 +81,7 @@ pub struct Established<S> {
     /// The certificate that the client showed, verified.
     pub client_certificate: Option<CertificateDer<'static>>,
     /// Everything known of the handshake.
-    pub report: HandshakeReport,
+    pub report: Arc<HandshakeReport>,
 }
 
 /// A handshake that failed, or a probe.
@@ -215,46 +216,13 @@ where
         .site
         .clone()
         .expect("the site is chosen before anything is computed");
-    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), io);
-    let mut start = match (&mut acceptor).await {
-        Ok(start) => start,
-        Err(error) => {
-            let io = acceptor
-                .take_io()
-                .expect("an acceptor gives its stream away only in success");
-            return Err(facts.broken(io, &error));
-        }
-    };
-    if let Some(handshake) = start.io.handshake() {
-        let takes_tickets = facts
-            .hello
-            .as_ref()
-            .is_some_and(|hello| hello.takes_tickets);
-        handshake.clock.client_takes_tickets(takes_tickets);
-        let capture = site.policy().key_log().capture_of(facts.incoming.peer);
-        handshake.clock.log_keys(capture);
-        handshake
-            .transcript
-            .expect_client_certificate(site.policy().clients().is_some());
-    }
-    let class = || known.unwrap_or_else(|| class_of(&site, version, &facts.message));
-    let slot = match slot(&mut start.io, admission, class).await {
-        Ok(slot) => slot,
-        Err(Unadmitted::Overload) => {
-            return Err(facts.refuse_overload(start.io).await);
-        }
-        Err(Unadmitted::Broken(error)) => return Err(facts.broken(start.io, &error)),
-    };
-    if let Some(handshake) = start.io.handshake() {
-        handshake.begin_server_flight();
-    }
-    let established = start
-        .into_stream(site.config(version).clone())
-        .into_fallible();
+    let (slot, accept) = begin(io, &mut facts, &site, (version, known), admission).await?;
+    // Where it is polled it is complete: the stream goes into its box from there.
+    let established = pin!(async { accept.await.map(Box::new) });
     match admission::drive(slot, established).await {
         Ok(mut stream) => {
             if let Err(error) = verify_resumed(&mut stream, &site) {
-                return Err(facts.refuse_resumed(stream, error).await);
+                return Err(Box::pin(facts.refuse_resumed(stream, error)).await);
             }
             let (io, connection) = stream.get_mut();
             let presented = connection.peer_certificates().and_then(<[_]>::first);
@@ -267,7 +235,7 @@ where
                 Some(_) => Some(Alpn::Http11),
                 None => None,
             };
-            let mut report = facts.report(io, Some(connection), alpn, |_| Outcome::Ok);
+            let mut report = Arc::new(facts.report(io, Some(connection), alpn, |_| Outcome::Ok));
             let first = FirstRequest {
                 since: Instant::now(),
                 kind: report.kind.unwrap_or(HandshakeKind::Full),
@@ -310,6 +278,61 @@ where
     }
 }
 
+/// What is done until rustls computes: it reads the ClientHello, which is whole, and a slot is
+/// waited for.
+async fn begin<S>(
+    io: RecordIo<S>,
+    facts: &mut Facts<'_>,
+    site: &Site,
+    (version, known): (ProtocolVersion, Option<Class>),
+    admission: &Arc<Admission>,
+) -> Result<(Slot, Pin<Box<FallibleAccept<RecordIo<S>>>>), Box<Refused<S>>>
+where
+    S: Transport,
+{
+    let mut start = start(io)
+        .await
+        .map_err(|(io, error)| facts.broken(io, &error))?;
+    if let Some(handshake) = start.io.handshake() {
+        let takes_tickets = facts
+            .hello
+            .as_ref()
+            .is_some_and(|hello| hello.takes_tickets);
+        handshake.clock.client_takes_tickets(takes_tickets);
+        let capture = site.policy().key_log().capture_of(facts.incoming.peer);
+        handshake.clock.log_keys(capture);
+        handshake
+            .transcript
+            .expect_client_certificate(site.policy().clients().is_some());
+    }
+    let class = || known.unwrap_or_else(|| class_of(site, version, &facts.message));
+    let slot = match slot(&mut start.io, admission, class).await {
+        Ok(slot) => slot,
+        Err(Unadmitted::Overload) => {
+            return Err(facts.refuse_overload(start.io).await);
+        }
+        Err(Unadmitted::Broken(error)) => return Err(facts.broken(start.io, &error)),
+    };
+    if let Some(handshake) = start.io.handshake() {
+        handshake.begin_server_flight();
+    }
+    let accept = start.into_stream(site.config(version).clone());
+    Ok((slot, Box::pin(accept.into_fallible())))
+}
+
+/// Has rustls read the ClientHello of `io`.
+async fn start<S: Transport>(
+    io: RecordIo<S>,
+) -> Result<Box<StartHandshake<RecordIo<S>>>, (RecordIo<S>, io::Error)> {
+    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), io);
+    (&mut acceptor).await.map(Box::new).map_err(|error| {
+        let io = acceptor
+            .take_io()
+            .expect("an acceptor gives its stream away only in success");
+        (io, error)
+    })
+}
+
 /// The report of a connection that ended before its ClientHello was waited for, in its PROXY
 /// header.
 #[must_use]
@@ -334,7 +357,7 @@ pub(super) fn class_of(site: &Site, version: ProtocolVersion, message: &[u8]) ->
 /// looks whether its data came sooner than an answer can.
 async fn watch_for_false_start<S: Transport>(
     io: &mut RecordIo<S>,
-    report: &mut HandshakeReport,
+    report: &mut Arc<HandshakeReport>,
 ) -> Sequel {
     let unseen = matches!(
         report.false_start,
@@ -346,6 +369,7 @@ async fn watch_for_false_start<S: Transport>(
     };
     let sequel = io.sequel(rtt.min(LONGEST_RTT)).await;
     if sequel == Sequel::TooSoon {
+        let report = Arc::make_mut(report);
         report.false_start = FalseStart::Used(Confidence::Probable);
         report
             .extra_round_trips
@@ -431,7 +455,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Poll};
 
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
@@ -492,7 +516,7 @@ mod tests {
             .await?;
             established.stream.write_all(b"hello").await.unwrap();
             established.stream.shutdown().await.unwrap();
-            Ok(established.report)
+            Ok(Arc::unwrap_or_clone(established.report))
         }
 
         /// One handshake; the client reads to the end, so that it has the tickets.
@@ -910,14 +934,56 @@ mod tests {
         }
     }
 
+    /// A client that sends its ClientHello in pieces may wait for an acknowledgement of the first.
+    #[tokio::test]
+    async fn a_piece_of_a_hello_is_acknowledged_at_once() {
+        let rig = Rig::new(|_| ());
+        for (pieces, expected) in [(1, 0), (2, 1), (4, 1)] {
+            let mut bytes = Vec::new();
+            hello(&rig.client(&TLS13, false))
+                .write_tls(&mut bytes)
+                .unwrap();
+            let piece = bytes.len().div_ceil(pieces);
+            // There is no room for the next one before the last is read.
+            let (ours, mut theirs) = tokio::io::duplex(piece);
+            let io = Far::new(ours, Duration::ZERO);
+            let acknowledged = io.acknowledged.clone();
+            let incoming = incoming();
+            let admission = Admission::new(1, 16);
+            let accepted = accept(io, &incoming, &rig.sites, &rig.metrics, &admission);
+            let (_, ()) = tokio::join!(accepted, async {
+                theirs.write_all(&bytes).await.unwrap();
+                // The server's flight is here: the ClientHello was whole.
+                theirs.read_exact(&mut [0; 5]).await.unwrap();
+                drop(theirs);
+            });
+            assert_eq!(acknowledged.load(Ordering::Relaxed), expected, "{pieces}");
+        }
+    }
+
     /// A pipe that says it is a far connection.
     #[derive(Debug)]
     struct Far {
         io: DuplexStream,
         min_rtt: Duration,
+        acknowledged: Arc<AtomicUsize>,
+    }
+
+    impl Far {
+        fn new(io: DuplexStream, min_rtt: Duration) -> Self {
+            Self {
+                io,
+                min_rtt,
+                acknowledged: Arc::default(),
+            }
+        }
     }
 
     impl Transport for Far {
+        fn acknowledge(&self) {
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
+
         fn tcp_facts(&self) -> Option<TcpFacts> {
             Some(TcpFacts {
                 min_rtt: Some(self.min_rtt),
@@ -974,7 +1040,7 @@ mod tests {
             let incoming = incoming();
             let (established, ()) = tokio::join!(
                 async {
-                    let io = Far { io, min_rtt };
+                    let io = Far::new(io, min_rtt);
                     let accepted = accept(io, &incoming, &rig.sites, &rig.metrics, &admission);
                     let mut established = accepted.await.unwrap();
                     let mut request = [0; 7];

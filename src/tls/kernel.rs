@@ -15,6 +15,8 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::io::ReadBuf;
+
 /// What `TCP_INFO` tells of a connection. Counts are those of the connection so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpFacts {
@@ -110,8 +112,9 @@ pub fn defer_accept(socket: &impl AsFd, defer: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Receives into `buffer`, and tells when the last of these bytes came where the kernel has
-/// stamped it. Of several segments that are read at once only the last one's stamp is known.
+/// Receives into what is unfilled of `buffer`, and tells how many bytes these are and when the last
+/// of them came where the kernel has stamped it. Of several segments that are read at once only the
+/// last one's stamp is known.
 ///
 /// The stamp is of the wall clock. It is converted by reading both clocks, the monotonic one
 /// first: what passes between the readings (some 50 ns, or a preemption) makes the arrival
@@ -121,12 +124,14 @@ pub fn defer_accept(socket: &impl AsFd, defer: bool) -> io::Result<()> {
 /// The system's; [`io::ErrorKind::WouldBlock`] when nothing is there.
 pub(super) fn receive(
     socket: &impl AsFd,
-    buffer: &mut [u8],
+    buffer: &mut ReadBuf<'_>,
 ) -> io::Result<(usize, Option<Instant>)> {
     let mut control = [0_u8; CONTROL];
+    // SAFETY: nothing but bytes that are initialised is written there, by the kernel.
+    let space = unsafe { buffer.unfilled_mut() };
     let mut vector = libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
+        iov_base: space.as_mut_ptr().cast(),
+        iov_len: space.len(),
     };
     // SAFETY: all zeroes are a valid `msghdr`: null pointers and lengths of 0.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
@@ -142,6 +147,9 @@ pub(super) fn receive(
     let Ok(received) = usize::try_from(received) else {
         return Err(io::Error::last_os_error());
     };
+    // SAFETY: the kernel has written so many bytes at the start of what is unfilled.
+    unsafe { buffer.assume_init(received) };
+    buffer.advance(received);
     #[allow(
         clippy::useless_conversion,
         reason = "its type differs between C libraries"
@@ -296,7 +304,11 @@ mod tests {
 
     fn comes_stamped((client, server): &mut (TcpStream, TcpStream)) -> bool {
         client.write_all(b"?").unwrap();
-        receive(server, &mut [0]).unwrap().1.is_some()
+        read(server, &mut [0]).unwrap().1.is_some()
+    }
+
+    fn read(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<(usize, Option<Instant>)> {
+        receive(socket, &mut ReadBuf::new(buffer))
     }
 
     #[test]
@@ -306,7 +318,7 @@ mod tests {
         for _ in 0..10 {
             let before = Instant::now();
             client.write_all(b"hello").unwrap();
-            let (count, arrival) = receive(&server, &mut buffer).unwrap();
+            let (count, arrival) = read(&server, &mut buffer).unwrap();
             let after = Instant::now();
             assert_eq!(&buffer[..count], b"hello");
             let arrival = arrival.unwrap();
@@ -330,7 +342,7 @@ mod tests {
         // Over loopback it has come when the write returns.
         let (accepted, _) = listener.accept().unwrap();
         let mut buffer = [0; 16];
-        assert_eq!(receive(&accepted, &mut buffer).unwrap().0, 5);
+        assert_eq!(read(&accepted, &mut buffer).unwrap().0, 5);
         defer_accept(&listener, false).unwrap();
         let _silent = TcpStream::connect(address).unwrap();
         listener.accept().unwrap();
@@ -346,7 +358,7 @@ mod tests {
         while written.elapsed() < Duration::from_millis(30) {
             std::hint::spin_loop();
         }
-        let (count, arrival) = receive(&server, &mut peeked).unwrap();
+        let (count, arrival) = read(&server, &mut peeked).unwrap();
         assert_eq!(count, 5);
         assert!(arrival.unwrap().elapsed() >= Duration::from_millis(29));
     }
@@ -355,13 +367,13 @@ mod tests {
     fn without_stamps_and_at_the_end_nothing_is_known() {
         let (mut client, server) = pair(false);
         client.write_all(b"hello").unwrap();
-        assert_eq!(receive(&server, &mut [0; 5]).unwrap(), (5, None));
+        assert_eq!(read(&server, &mut [0; 5]).unwrap(), (5, None));
         let (client, server) = pair(true);
         drop(client);
-        assert_eq!(receive(&server, &mut [0; 5]).unwrap(), (0, None));
+        assert_eq!(read(&server, &mut [0; 5]).unwrap(), (0, None));
         let (_client, server) = pair(true);
         server.set_nonblocking(true).unwrap();
-        let error = receive(&server, &mut [0; 5]).unwrap_err();
+        let error = read(&server, &mut [0; 5]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
@@ -369,7 +381,7 @@ mod tests {
     fn tcp_tells_its_round_trip_and_other_sockets_nothing() {
         let (mut client, server) = pair(true);
         client.write_all(b"hello").unwrap();
-        receive(&server, &mut [0; 5]).unwrap();
+        read(&server, &mut [0; 5]).unwrap();
         let sent = tcp_facts(&client).unwrap().segments_out;
         let facts = tcp_facts(&server).unwrap();
         assert!(facts.rtt.unwrap() < Duration::from_secs(5), "{facts:?}");

@@ -266,6 +266,9 @@ impl<S: Transport> RecordIo<S> {
                     u32::try_from(handshake.inbox.bytes.len()).unwrap_or(u32::MAX);
                 return Ok(flight);
             }
+            if first {
+                io.acknowledge();
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -21,6 +22,20 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// keep them to send them with its end, which saves a packet and the peer's second waking. By
     /// default nothing is kept.
     fn end(&mut self) {}
+
+    /// What came is acknowledged now, and what comes as the system likes. To be called where no
+    /// answer follows soon that an acknowledgement could go with: the client may wait for it before
+    /// it sends the rest (RFC 896). By default nothing is done.
+    fn acknowledge(&self) {}
+
+    /// Writes as [`AsyncWrite::poll_write`] does what is shut down after: a stream may keep it to
+    /// send it with its end, as [`Transport::end`] says. By default nothing is kept.
+    ///
+    /// # Errors
+    /// The stream's own.
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(cx, bytes)
+    }
 
     /// Reads as [`AsyncRead::poll_read`] does, and tells when the last of these bytes came, where
     /// that is known. By default it is not.
@@ -51,6 +66,26 @@ impl Transport for TcpStream {
         }
     }
 
+    fn acknowledge(&self) {
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        if let Err(error) = socket2::SockRef::from(self).set_tcp_quickack(true) {
+            tracing::debug!(%error, "TCP_QUICKACK failed");
+        }
+    }
+
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // The last segment then waits for the FIN, which shutting down or closing sends with it.
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let result = self.try_io(Interest::WRITABLE, || Ok(send(&*self, bytes, flags)?));
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
     fn poll_read_at(
         &mut self,
         cx: &mut Context<'_>,
@@ -59,23 +94,19 @@ impl Transport for TcpStream {
         loop {
             ready!(self.poll_read_ready(cx))?;
             let mut received = None;
-            let space = buffer.initialize_unfilled();
             let result = self.try_io(Interest::READABLE, || {
-                let (count, arrival) = kernel::receive(self, space)?;
-                received = Some((count, arrival));
-                // Less than there is room for: nothing more is there, and the next read need not
+                let (count, arrival) = kernel::receive(self, buffer)?;
+                received = Some(arrival);
+                // Less than there was room for: nothing more is there, and the next read need not
                 // ask. To say so is the one way to have the readiness cleared, as `poll_read` does.
                 match count {
                     0 => Ok(()),
-                    _ if count < space.len() => Err(io::ErrorKind::WouldBlock.into()),
+                    _ if buffer.remaining() > 0 => Err(io::ErrorKind::WouldBlock.into()),
                     _ => Ok(()),
                 }
             });
             match (received, result) {
-                (Some((count, arrival)), _) => {
-                    buffer.advance(count);
-                    return Poll::Ready(Ok(arrival));
-                }
+                (Some(arrival), _) => return Poll::Ready(Ok(arrival)),
                 (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
                     return Poll::Ready(Err(error));
                 }
@@ -94,7 +125,7 @@ impl Transport for TcpStream {
 mod tests {
     use std::future::poll_fn;
 
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -143,5 +174,51 @@ mod tests {
             .await
             .unwrap();
         assert_eq!((arrival, buffer.filled().len()), (None, 0));
+    }
+
+    #[tokio::test]
+    async fn the_last_bytes_go_with_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let mut client = client.unwrap().into_std().unwrap();
+        let mut server = accepted.unwrap().0;
+        let written = poll_fn(|cx| server.poll_write_last(cx, b"bye")).await;
+        assert_eq!(written.unwrap(), 3);
+        // Over loopback what is sent has come when the call returns.
+        let early = io::Read::read(&mut client, &mut [0; 8]).unwrap_err();
+        assert_eq!(early.kind(), io::ErrorKind::WouldBlock);
+        server.shutdown().await.unwrap();
+        client.set_nonblocking(false).unwrap();
+        let mut all = String::new();
+        io::Read::read_to_string(&mut client, &mut all).unwrap();
+        assert_eq!(all, "bye");
+    }
+
+    /// A client that sends its first words in pieces, and each when the last is acknowledged.
+    #[tokio::test]
+    async fn what_has_no_answer_is_acknowledged_when_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let quiet = socket2::SockRef::from(&listener).set_tcp_quickack(false);
+        quiet.unwrap();
+        let address = listener.local_addr().unwrap();
+        // The kernel does it too, after 40 ms: sooner once is ours, on a machine that may be slow.
+        for _ in 0..20 {
+            let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+            let (mut client, mut server) = (client.unwrap(), accepted.unwrap().0);
+            client.set_nodelay(false).unwrap();
+            client.write_all(b"a").await.unwrap();
+            let mut got = [0];
+            server.read_exact(&mut got).await.unwrap();
+            let began = Instant::now();
+            client.write_all(b"b").await.unwrap();
+            server.acknowledge();
+            server.read_exact(&mut got).await.unwrap();
+            assert_eq!(&got, b"b");
+            if began.elapsed() < std::time::Duration::from_millis(20) {
+                return;
+            }
+        }
+        panic!("it was acknowledged late, always");
     }
 }
