@@ -68,6 +68,14 @@ impl ProxyBody {
         }
     }
 
+    /// Has at most `bytes` read at once of what comes from an upstream, from now on; at first 32 KiB.
+    /// What was read already may be more.
+    pub fn read_at_most(&mut self, bytes: usize) {
+        if let Source::Upstream(body) = &mut self.source {
+            body.read_at_most(bytes);
+        }
+    }
+
     fn tell_if_ended(&mut self) {
         if self.is_end_stream() {
             self.record = None;

@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -14,6 +15,9 @@ use hyper::upgrade::{self, OnUpgrade};
 use pin_project_lite::pin_project;
 
 use super::activity::{Activity, InFlight};
+use super::outbox::Flusher;
+use super::pace::Pace;
+use super::socket::ClientSocket;
 use super::tunnels::Tunnels;
 use crate::proxy::{ProxyBody, ProxyService};
 
@@ -23,18 +27,23 @@ pub(super) struct Noted {
     service: ProxyService,
     activity: Arc<Activity>,
     tunnels: Arc<Tunnels>,
+    /// What sends the answers of HTTP/1; HTTP/2 has windows.
+    flusher: Option<Flusher<ClientSocket>>,
 }
 
 impl Noted {
+    /// `flusher` is what sends the answers one after another; `None`: each has a window.
     pub(super) const fn new(
         service: ProxyService,
         activity: Arc<Activity>,
         tunnels: Arc<Tunnels>,
+        flusher: Option<Flusher<ClientSocket>>,
     ) -> Self {
         Self {
             service,
             activity,
             tunnels,
+            flusher,
         }
     }
 }
@@ -53,6 +62,7 @@ impl Service<Request<Incoming>> for Noted {
             in_flight,
             tunnels: self.tunnels.clone(),
             stream,
+            flusher: self.flusher.clone(),
         }
     }
 }
@@ -65,6 +75,7 @@ pin_project! {
         in_flight: Option<InFlight>,
         tunnels: Arc<Tunnels>,
         stream: Option<OnUpgrade>,
+        flusher: Option<Flusher<ClientSocket>>,
     }
 }
 
@@ -86,7 +97,12 @@ where
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            response.map(|body| NotedBody { body, in_flight })
+            let pace = this.flusher.take().map(Pace::new);
+            response.map(|body| NotedBody {
+                body,
+                in_flight,
+                pace,
+            })
         })
     }
 }
@@ -97,19 +113,26 @@ pin_project! {
         #[pin]
         body: B,
         in_flight: Option<InFlight>,
+        pace: Option<Pace>,
     }
 }
 
-impl<B: Body> Body for NotedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+impl Body for NotedBody<ProxyBody> {
+    type Data = <ProxyBody as Body>::Data;
+    type Error = <ProxyBody as Body>::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let this = self.project();
+        let mut this = self.project();
+        if let Some(pace) = this.pace {
+            this.body.read_at_most(ready!(pace.poll_most(cx)));
+        }
         let frame = this.body.poll_frame(cx);
+        if let (Some(pace), Poll::Ready(Some(Ok(frame)))) = (this.pace, &frame) {
+            pace.took(frame.data_ref().map_or(0, Bytes::len));
+        }
         if let Poll::Ready(Some(Err(_))) = &frame
             && let Some(in_flight) = this.in_flight
         {

@@ -89,7 +89,12 @@ where
     };
     let mut guard = TokioIo::new(H1Guard::new(io, activity.clone(), head));
     let tunnels = Tunnels::new(metrics);
-    let mut noted = Noted::new(service.clone(), activity.clone(), tunnels.clone());
+    let mut noted = Noted::new(
+        service.clone(),
+        activity.clone(),
+        tunnels.clone(),
+        Some(flusher.clone()),
+    );
     let ended = activity.clone();
     let mut timers = TimerTable::new(activity, &flusher, timeouts, false);
     let (end, parts) = loop {
@@ -206,7 +211,7 @@ where
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     let guard = H2Guard::new(io, limits);
-    let noted = Noted::new(service, activity.clone(), Tunnels::new(metrics));
+    let noted = Noted::new(service, activity.clone(), Tunnels::new(metrics), None);
     let mut connection = builder.serve_connection(TokioIo::new(guard.share()), noted);
     let mut timers = TimerTable::new(activity, &flusher, timeouts, true);
     timers.waiting = Some(&guard);

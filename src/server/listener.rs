@@ -182,7 +182,7 @@ fn watch(listener: std::net::TcpListener) -> io::Result<AsyncFd<std::net::TcpLis
 /// and tells no progress before a third of them is sent: a client that is slow looks like one
 /// that takes nothing, and its answer to a PING comes too late.
 #[cfg(any(target_os = "android", target_os = "linux"))]
-const UNSENT: u32 = 256 * 1024;
+pub(super) const UNSENT: u32 = 256 * 1024;
 
 /// Listens on `address`. An IPv6 wildcard serves IPv4 too (as nginx's `ipv6only=off` and every
 /// other proxy's default); SO_REUSEADDR is set, so that a restart need not wait for TIME_WAIT.

@@ -22,6 +22,7 @@ mod inherited;
 mod linger;
 mod listener;
 mod outbox;
+mod pace;
 mod per_ip;
 mod permits;
 mod proxy_header;

@@ -8,14 +8,15 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::listener::UNSENT;
 use super::socket::ClientSocket;
-use crate::tls::{Idle, TcpFacts, Transport};
+use crate::tls::{Idle, TcpFacts, Transport, send_room};
 
 /// A stream that gathers what is written to it, once [`Outbox::gather`] or [`Transport::defer`]
 /// was called. Until then it passes everything through.
@@ -37,6 +38,8 @@ struct Inner<S> {
     taken: usize,
     /// Since when the kernel takes nothing.
     blocked: Option<Instant>,
+    /// Who has more for it then.
+    waiting: Option<Waker>,
 }
 
 /// What becomes of a write.
@@ -70,6 +73,7 @@ impl<S> Outbox<S> {
             kept: Vec::new(),
             taken: 0,
             blocked: None,
+            waiting: None,
         })))
     }
 
@@ -115,7 +119,38 @@ impl<S: AsyncWrite + Unpin> Flusher<S> {
     }
 }
 
+impl<S> Flusher<S> {
+    /// Whether something waits for the end of the task's poll.
+    pub(super) fn keeps(&self) -> bool {
+        !lock(&self.0).kept.is_empty()
+    }
+
+    /// Ready while the kernel takes what it is given; else the task is woken when it does again.
+    pub(super) fn poll_unblocked(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = lock(&self.0);
+        if inner.blocked.is_none() {
+            return Poll::Ready(());
+        }
+        inner.waiting = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl<S> Clone for Flusher<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 impl Flusher<ClientSocket> {
+    /// How much more the kernel is going to take at once, about, beside what is kept; `None` where
+    /// it does not tell.
+    pub(super) fn room(&self) -> Option<usize> {
+        let inner = lock(&self.0);
+        let kept = inner.kept.len() - inner.taken;
+        send_room(&inner.io, usize::try_from(UNSENT).ok()?).map(|room| room.saturating_sub(kept))
+    }
+
     /// Closing the stream from now on throws away what is not sent and, over TCP, sends an RST.
     pub(super) fn abort(&self) {
         let mut inner = lock(&self.0);
@@ -146,7 +181,7 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
                 }
                 Poll::Ready(Ok(taken)) => {
                     self.taken += taken;
-                    self.blocked = None;
+                    self.unblock();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
@@ -164,6 +199,14 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// The kernel takes what it is given.
+    fn unblock(&mut self) {
+        self.blocked = None;
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+    }
+
     /// Gives `slices` to the kernel.
     fn poll_through(
         &mut self,
@@ -175,7 +218,7 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
             Poll::Pending => {
                 self.blocked.get_or_insert_with(Instant::now);
             }
-            Poll::Ready(_) => self.blocked = None,
+            Poll::Ready(_) => self.unblock(),
         }
         result
     }

@@ -181,6 +181,42 @@ pub(super) fn tcp_facts(socket: &impl AsFd) -> Option<TcpFacts> {
     parse_info(filled)
 }
 
+/// How many bytes more the kernel takes of what is sent, about: each also costs it some memory of
+/// its own. `unsent` is how many it takes that it cannot send yet (`TCP_NOTSENT_LOWAT`). `None` where
+/// it does not tell (`SO_MEMINFO` and `SIOCOUTQNSD`).
+pub fn send_room(socket: &impl AsFd, unsent: usize) -> Option<usize> {
+    // linux/sockios.h; libc has it for no target.
+    const SIOCOUTQNSD: libc::Ioctl = 0x894b;
+    // Places in what the kernel writes (linux/sock_diag.h).
+    const LIMIT: usize = 3;
+    const QUEUED: usize = 5;
+    let mut memory = [0_u32; 9];
+    let mut length = length_of(size_of_val(&memory));
+    // SAFETY: the descriptor is open while it is borrowed; the kernel writes at most `length`
+    // bytes into `memory`, which is as long, and how many it wrote into `length`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            memory.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let needed = length_of((QUEUED + 1) * size_of::<u32>());
+    if result != 0 || length < needed {
+        return None;
+    }
+    let mut waiting: libc::c_int = 0;
+    // SAFETY: the descriptor is open while it is borrowed; the kernel writes one `int`.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCOUTQNSD, &raw mut waiting) };
+    if result != 0 {
+        return None;
+    }
+    let room = usize::try_from(memory[LIMIT].saturating_sub(memory[QUEUED])).ok()?;
+    Some(room.min(unsent.saturating_sub(usize::try_from(waiting).ok()?)))
+}
+
 /// Gives the whole pages within `bytes` back to the kernel, where there are any: they hold zeroes
 /// then, or what they held, and cost nothing until they are touched again. Bytes on pages that
 /// `bytes` covers in part stay as they are.

@@ -65,7 +65,7 @@ pub use handshake::{Established, Incoming, Proxied, Refused, accept, never_began
 pub use hello::{ClientHello, HelloError, ServerName, is_grease};
 pub use hello_ring::{HelloCensus, HelloRing, HelloSample};
 pub use idle::Idle;
-pub use kernel::{TcpFacts, defer_accept, stamp_arrivals};
+pub use kernel::{TcpFacts, defer_accept, send_room, stamp_arrivals};
 pub use key_directory::{KeyDirectoryError, add_ticket_key, rotate_ticket_keys};
 pub use key_log::{KeyLog, KeyLogError, KeyLogRequest, KeyLogStatus};
 pub use ocsp::OcspError;

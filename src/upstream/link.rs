@@ -11,7 +11,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::response::Parts;
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::{Frame, SizeHint};
@@ -52,6 +52,10 @@ pub(super) struct Link {
     inbox: BytesMut,
     /// The room for the next head.
     room: usize,
+    /// The most that is read of this body at once, ...
+    most: usize,
+    /// ... and about twice what came the last time.
+    pieces: usize,
     /// A byte came since the last [`Link::send`].
     answered: bool,
     timer: LazySleep,
@@ -122,6 +126,8 @@ impl Link {
             reading: Reading::Idle,
             inbox: BytesMut::new(),
             room: FIRST_READ,
+            most: LARGEST_READ,
+            pieces: LARGEST_READ,
             answered: false,
             timer: LazySleep::new(),
             open: OpenConnection(metrics),
@@ -136,6 +142,7 @@ impl Link {
         upgrade: Option<HeaderValue>,
     ) {
         self.answered = false;
+        self.most = LARGEST_READ;
         self.reading = Reading::Head {
             reader: HeadReader::default(),
             question: Question {
@@ -185,6 +192,10 @@ impl Link {
             };
             let keeping = *keeping;
             let decoded = decoder.decode(&mut self.inbox);
+            if self.inbox.is_empty() {
+                // The rest of a buffer keeps all of it, for as long as nobody asks for more.
+                self.inbox = BytesMut::new();
+            }
             if decoder.is_ended() {
                 self.reading = Reading::Ended(keeping);
             }
@@ -200,8 +211,15 @@ impl Link {
                     return Poll::Ready(Some(Err(error)));
                 }
             };
-            let wanted = wanted.clamp(FIRST_READ, LARGEST_READ);
-            match ready!(self.poll_read(wanted, cx)) {
+            let wanted = wanted.clamp(FIRST_READ, self.most.min(self.pieces));
+            let read = ready!(self.poll_read(wanted, cx));
+            if let Ok(came) = read {
+                // Where little comes at once, little is made room for.
+                self.pieces = (2 * came)
+                    .next_power_of_two()
+                    .clamp(FIRST_READ, LARGEST_READ);
+            }
+            match read {
                 Ok(0) => match &self.reading {
                     // A failed write may have eaten the socket's error: what ends with the
                     // connection must not look whole then.
@@ -246,6 +264,11 @@ impl Link {
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
             _ => SizeHint::with_exact(0),
         }
+    }
+
+    /// Reads at most `bytes` of this body at once from now on, or so; 2 KiB at least, 32 at most.
+    pub(super) fn read_at_most(&mut self, bytes: usize) {
+        self.most = bytes.clamp(FIRST_READ, LARGEST_READ);
     }
 
     /// Whether all of the response was read.
@@ -392,7 +415,8 @@ impl Link {
         if self.inbox.capacity() - self.inbox.len() < wanted / 4 {
             self.inbox.reserve(wanted);
         }
-        let read = pin!(self.transport.read_buf(&mut self.inbox));
+        let mut room = (&mut self.inbox).limit(wanted);
+        let read = pin!(self.transport.read_buf(&mut room));
         let came = ready!(read.poll(cx))?;
         self.answered |= came > 0;
         Poll::Ready(Ok(came))

@@ -106,6 +106,13 @@ impl ResponseBody {
         Some(tunnel)
     }
 
+    /// Has at most `bytes` read at once from a connection of HTTP/1.1 from now on; at first 32 KiB.
+    pub fn read_at_most(&mut self, bytes: usize) {
+        if let Some(link) = self.carrier.as_mut().and_then(Carrier::link) {
+            link.read_at_most(bytes);
+        }
+    }
+
     /// Whether the last piece was handed out, as far as is known.
     fn is_at_end(&mut self) -> bool {
         match &self.content {

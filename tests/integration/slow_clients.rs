@@ -13,7 +13,12 @@ const SOON: Duration = Duration::from_secs(15);
 const GRACE: Duration = Duration::from_secs(1);
 const COST: u64 = 64 << 10;
 /// What a parked one may.
-const IDLE: u64 = 12 << 10;
+/// Optimised, what does not depend on how many there are weighs more: the crowd is small.
+const IDLE: u64 = if cfg!(debug_assertions) {
+    12 << 10
+} else {
+    15 << 10
+};
 
 /// Connects from loopback address number `number`.
 fn connect_from(number: u16, to: SocketAddr) -> TcpStream {
@@ -157,6 +162,7 @@ fn an_idle_connection_keeps_no_buffers() {
     // some seconds.
     let each = || daemon.resident().0.saturating_sub(before) / CROWD;
     wait_until(SOON, "they are small", || each() < IDLE);
+    eprintln!("idle: {} bytes each", each());
     // They are parked for good, and serve on.
     for stream in &mut idle {
         ask(stream);
@@ -199,6 +205,7 @@ fn slowhttptest(name: &str, args: &str, path: &str, cost: u64) {
     // It may still read what the kernel has for it.
     drop(tool);
     let each = peak.saturating_sub(before) / 400;
+    eprintln!("{name}: {each} bytes each");
     assert!(each < cost, "{name}: {each} bytes each");
     visitor.assert_served();
 }
@@ -211,14 +218,14 @@ fn slowhttptest_with_slow_heads() {
 #[test]
 fn slowhttptest_with_slow_bodies() {
     // Each with a connection to the upstream server.
-    slowhttptest("bodies", "-B -s 8192 -x 10", "/sink", 2 * COST);
+    slowhttptest("bodies", "-B -s 8192 -x 10", "/sink", COST);
 }
 
 #[test]
 fn slowhttptest_with_slow_reading() {
-    // Records of 32 KiB that the kernel does not take, and what HTTP's buffers have read ahead.
+    // A record or two that the kernel does not take; nothing is read beyond them.
     let args = "-X -w 512 -y 1024 -n 1 -z 32 -k 3";
-    slowhttptest("reading", args, "/source/1000000", 3 * COST);
+    slowhttptest("reading", args, "/source/1000000", COST);
 }
 
 #[test]
