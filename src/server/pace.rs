@@ -5,17 +5,15 @@ use std::task::{Context, Poll, ready};
 use super::outbox::Flusher;
 use super::socket::ClientSocket;
 
-/// What is read of a body before hyper has written it, while its client keeps up: two records.
-const WIDE: usize = 32 * 1024;
-/// With less room than this in the kernel, the client may be about to take no more. What was read
-/// then stays with us, ...
-const NEAR: usize = 2 * WIDE;
-/// ... so it is this much at most.
-const NARROW: usize = 8 * 1024;
+/// What is read of a body before hyper has written it: half of the room that the kernel has, because
+/// what it does not take stays with us, but no more than this, ...
+const MOST: usize = 64 * 1024;
+/// ... and no less than this.
+const LEAST: usize = 8 * 1024;
 
 /// The pace of one response over HTTP/1. A client that reads nothing fills what the kernel holds for
-/// it; by then only one small piece of the body is in our own buffers. To ask the kernel costs one
-/// system call for each 32 KiB of a response but the first.
+/// it; by then only a small piece of the body is in our own buffers. To ask the kernel costs two short
+/// system calls for each 64 KiB of a response but the first.
 #[derive(Debug)]
 pub(super) struct Pace {
     flusher: Flusher<ClientSocket>,
@@ -34,7 +32,7 @@ impl Pace {
     pub(super) const fn new(flusher: Flusher<ClientSocket>) -> Self {
         Self {
             flusher,
-            step: Step::Read(WIDE),
+            step: Step::Read(MOST),
         }
     }
 
@@ -56,10 +54,8 @@ impl Pace {
             }
             Step::Written => {
                 // Where the kernel does not tell, there is no reason to wait.
-                let most = match self.flusher.room().is_none_or(|room| room >= NEAR) {
-                    true => WIDE,
-                    false => NARROW,
-                };
+                let room = self.flusher.room().unwrap_or(2 * MOST);
+                let most = (room / 2).clamp(LEAST, MOST);
                 self.step = Step::Read(most);
                 Poll::Ready(most)
             }
