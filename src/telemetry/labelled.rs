@@ -33,13 +33,16 @@ impl<K: Clone + Eq + Hash, V> Labelled<K, V> {
         make: impl Fn() -> V,
         count: impl FnOnce(&V) -> T,
     ) -> Option<T> {
-        if let Some(value) = self.map.load().get(key) {
+        // One look for both: the key may come, as the last one, between two.
+        let map = self.map.load();
+        if let Some(value) = map.get(key) {
             return Some(count(value));
         }
         // Nothing ever leaves, so a full map stays as it is: it is not copied to find that out.
-        if self.map.load().len() >= self.capacity {
+        if map.len() >= self.capacity {
             return None;
         }
+        drop(map);
         let fresh = Arc::new(make());
         self.map.rcu(|map| {
             let mut map = HashMap::clone(map);

@@ -5,7 +5,7 @@
 //! Here both are one: whoever has the connection drives it, a request is one write, and a body is
 //! read only when somebody asks for it.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use http::response::Parts;
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_rustls::rustls;
 
@@ -298,10 +299,12 @@ impl Link {
         let mut unasked = [0; 1];
         let mut unasked = ReadBuf::new(&mut unasked);
         let cx = &mut Context::from_waker(Waker::noop());
-        self.is_idle()
-            && Pin::new(&mut self.transport)
-                .poll_read(cx, &mut unasked)
-                .is_pending()
+        let transport = &mut self.transport;
+        // Whatever the task has used up of its turn: what is overlooked here would be taken for the
+        // next answer.
+        let read = poll_fn(|cx| Pin::new(&mut *transport).poll_read(cx, &mut unasked));
+        let pending = pin!(unconstrained(read)).poll(cx).is_pending();
+        pending && self.is_idle()
     }
 
     /// Whether there is a tunnel to take.

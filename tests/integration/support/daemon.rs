@@ -79,7 +79,7 @@ impl Daemon {
         activation.hand_over(&mut command);
         let mut daemon = Self::spawn(command, dir, Some(Turn::shared()));
         let status = daemon.wait_exit(SOON);
-        (status.code(), daemon.log().text())
+        (status.code(), daemon.log().whole())
     }
 
     fn activated(

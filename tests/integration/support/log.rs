@@ -1,13 +1,20 @@
 //! What a process has printed so far, line by line.
 
 use std::io::{BufRead, BufReader, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::wait::wait_until;
+
 /// The lines of one stream; grows while the process runs.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    ended: Arc<AtomicBool>,
+}
 
 impl Log {
     /// Reads `stream` to its end on a thread of its own.
@@ -22,8 +29,16 @@ impl Log {
                 writer.lock().push(text);
                 line.clear();
             }
+            writer.ended.store(true, Ordering::Release);
         });
         log
+    }
+
+    /// All of it, once the stream has ended.
+    pub(crate) fn whole(&self) -> String {
+        let ended = || self.ended.load(Ordering::Acquire);
+        wait_until(Duration::from_secs(10), "the log ends", ended);
+        self.text()
     }
 
     /// The lines so far.
@@ -47,7 +62,7 @@ impl Log {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
