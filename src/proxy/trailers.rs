@@ -60,8 +60,8 @@ pub(super) fn filter(trailers: &mut HeaderMap) {
     }
 }
 
-/// Leaves of `Trailer` the names that may pass, or removes it: hyper sends over HTTP/1.1 what this
-/// field names, and nothing else.
+/// Leaves of `Trailer` the names that may pass, or removes it: hyper sends to clients of HTTP/1.1
+/// what this field names, and nothing else.
 pub(super) fn filter_announced(headers: &mut HeaderMap) {
     if !headers.contains_key(TRAILER) {
         return;

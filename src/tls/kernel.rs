@@ -1,9 +1,9 @@
-//! What the kernel knows of a TCP connection: when bytes came, and how the network is. And what it
+//! What the kernel knows of a TCP connection: when bytes came, how the network is, what it still takes. And what it
 //! can have back: pages of memory whose content nobody needs.
 //!
-//! The one file with unsafe code: no crate in the tree wraps `SO_TIMESTAMPING`, `TCP_INFO`, a
-//! `recvmsg` whose control data holds time stamps, or an `madvise` of a slice. Everything it exports
-//! is safe, and each unsafe call states what makes it so.
+//! The one file with unsafe code: no crate in the tree wraps `SO_TIMESTAMPING`, `TCP_INFO`,
+//! `TCP_DEFER_ACCEPT`, `SO_MEMINFO`, `SIOCOUTQNSD`, a `recvmsg` whose control data holds time stamps, or
+//! an `madvise` of a slice. Everything it exports is safe, and each unsafe call states what makes it so.
 
 #![allow(
     unsafe_code,

@@ -36,8 +36,7 @@ use crate::telemetry::UpstreamMetrics;
 const FIRST_READ: usize = 2 * 1024;
 /// The most that this becomes.
 const USUAL_READ: usize = 16 * 1024;
-/// The most that is read of a body before somebody takes it. It is what a client that takes
-/// nothing costs on this side.
+/// The most that is read of a body before somebody takes it, unless [`Link::read_at_most`] says less.
 const LARGEST_READ: usize = 32 * 1024;
 /// The most that all heads before the last, interim responses (1xx), may take together with it.
 const HEADS: usize = 4 * response_head::LARGEST;

@@ -23,7 +23,7 @@ const LEAST: u64 = 1024;
 const CONTINUE: Duration = Duration::from_secs(1);
 
 /// The body of a request. The connection polls it only when it can take more, so nothing is
-/// buffered beyond hyper's own buffers.
+/// buffered beyond what waits to be written: 64 KiB, or hyper's own buffers over HTTP/2.
 #[derive(Debug)]
 pub struct RequestBody(Option<Stream>);
 
@@ -235,7 +235,7 @@ impl Body for RequestBody {
             return Poll::Pending;
         }
         if upload.is_held() {
-            // hyper polls the body after each read, so a 100 needs no waker of its own.
+            // Whoever reads a 100 polls the body after it, so that needs no waker of its own.
             let patience = stream.held.get_or_insert_with(|| Box::pin(sleep(CONTINUE)));
             ready!(patience.as_mut().poll(cx));
             upload.wanted();
