@@ -15,7 +15,7 @@ use crate::peers::{Bed, Ground, Peer, Server, Upstream};
 use crate::results::{Row, Sample, Series};
 use crate::tools::{self, Tally, Visits};
 use crate::window::Window;
-use crate::workloads::{CALM, Load, Metric, PACED, STORM, Workload};
+use crate::workloads::{CALM, Idle, Load, Metric, PACED, STORM, Workload};
 
 /// How long memory may take to come to rest.
 const REST: Duration = Duration::from_secs(3);
@@ -67,7 +67,10 @@ pub(crate) async fn bed(
             for series in &mut row.series {
                 progress(workload, series.peer, round, repetitions.min(3));
                 let measured = match Server::start(series.peer, bed, ground, upstream.port).await {
-                    Ok(mut server) => fresh_sample(workload, &mut server, ground, seconds).await,
+                    Ok(mut server) => {
+                        let port = upstream.port;
+                        fresh_sample(workload, &mut server, ground, port, seconds).await
+                    }
                     Err(error) => Err(error),
                 };
                 match measured {
@@ -126,16 +129,27 @@ async fn fresh_sample(
     workload: &Workload,
     server: &mut Server,
     ground: &Ground,
+    upstream: u16,
     seconds: u32,
 ) -> Result<Sample, Failure> {
-    let Load::Beside(connections) = workload.load else {
-        return idle(workload, server).await;
+    let Load::Beside(idle) = workload.load else {
+        return memory_of_idle(workload, server).await;
     };
     warm_up(server, workload.bed).await?;
-    let mut idlers =
-        Idlers::open(server.address(Key::P256), connections, workload.bed.load()).await?;
+    let other;
+    let (holder, connections) = match idle {
+        Idle::Nowhere => (&*server, 0),
+        Idle::Here(connections) => (&*server, connections),
+        Idle::Elsewhere(connections) => {
+            // It reads its files at the start alone, so it may have those of a measured one.
+            other = Server::start(Peer::Haproxy, workload.bed, ground, upstream).await?;
+            (&other, connections)
+        }
+    };
+    let address = holder.address(Key::P256);
+    let mut idlers = Idlers::open(address, connections, workload.bed.load()).await?;
     // What the handshakes left for later is not in the figure.
-    memory_at_rest(server.id()).await?;
+    memory_at_rest(holder.id()).await?;
     let sample = sample(workload, server, ground, seconds).await?;
     idlers.ask().await?;
     Ok(sample)
@@ -250,7 +264,7 @@ async fn work(
             let (connections, interval) = CALM;
             tools::paced(p256, connections, interval, seconds, place).await?
         }
-        // Measured by `idle`.
+        // Measured by `memory_of_idle`.
         Load::Idle(_) => Tally::default(),
     };
     if tally.operations == 0 {
@@ -263,7 +277,7 @@ async fn work(
 }
 
 /// The memory that idle connections cost a server that has served nothing else.
-async fn idle(workload: &Workload, server: &Server) -> Result<Sample, Failure> {
+async fn memory_of_idle(workload: &Workload, server: &Server) -> Result<Sample, Failure> {
     let Load::Idle(connections) = workload.load else {
         return Ok(Sample::default());
     };
