@@ -3,8 +3,8 @@
 //! The server's flight is computed in one piece, for half a millisecond with RSA. When many
 //! ClientHellos are ready at once, their tasks would fill a worker's queue with such pieces, and a
 //! request on an open connection would wait behind all of them. So there is one slot a worker, and
-//! a slot is given back only after its worker has looked for IO and run what was ready: between
-//! two pieces all other tasks have their turn.
+//! a slot is given back only after its worker has looked for IO, twice, and run what was ready:
+//! between two pieces all other tasks have their turn.
 //!
 //! Those that wait are bounded (`limits.handshakes`). Resumptions go first, because they cost a
 //! tenth of a full handshake and their clients were here before; each class is sure of a share.
@@ -15,6 +15,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -246,6 +247,14 @@ impl Desk {
     }
 }
 
+impl Slot {
+    /// Whether another waits for it.
+    fn is_awaited(&self) -> bool {
+        let desk = self.0.desk();
+        !(desk.full.is_empty() && desk.resumptions.is_empty())
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         let next = self.0.desk().next();
@@ -292,9 +301,10 @@ pub(super) fn hand(slot: Slot) {
     HANDED.set(Some(slot));
 }
 
-/// Drives `future` with `slot`, and gives the slot back when its worker has gone once around:
-/// yielding tasks are woken after the worker has looked for IO. So with every slot that the future
-/// gets later.
+/// Drives `future` with `slot`, and gives the slot back when its worker has gone around: once, or
+/// twice where another waits for the slot. An upstream on the same network answers within the first
+/// time, so a request is delayed by one piece and not by a second one on the way back. So with every
+/// slot that the future gets later.
 pub(super) async fn drive<F: Future>(slot: Slot, future: F) -> F::Output {
     let mut future = pin!(future);
     let mut slot = Some(slot);
@@ -313,9 +323,30 @@ pub(super) async fn drive<F: Future>(slot: Slot, future: F) -> F::Output {
         if let Some(result) = result {
             return result;
         }
-        tokio::task::yield_now().await;
+        once_around().await;
+        if slot.as_ref().is_some_and(Slot::is_awaited) {
+            once_around().await;
+        }
         slot = None;
     }
+}
+
+/// Waits until the worker has looked for IO and run what that made ready.
+///
+/// A task that yields is woken after the look, but as the last one, which tokio runs first: so it
+/// goes to the end of the queue once more, or the next piece would be computed before all others.
+async fn once_around() {
+    tokio::task::yield_now().await;
+    let mut again = true;
+    poll_fn(|cx| match mem::take(&mut again) {
+        // Woken while it runs, a task is queued and does not run next.
+        true => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        false => Poll::Ready(()),
+    })
+    .await;
 }
 
 #[cfg(test)]
@@ -329,6 +360,8 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+
+    use tokio::io::AsyncReadExt as _;
 
     use super::*;
 
@@ -376,6 +409,46 @@ mod tests {
         );
         assert!(log[a..b].contains(&"light"), "{log:?}");
         assert_eq!(admission.desk().free, 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn what_became_ready_goes_before_the_next_piece() {
+        let admission = Admission::new(1, 10);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (mut ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+        let (waits, waiting) = oneshot::channel();
+        let reader = tokio::spawn({
+            let log = log.clone();
+            async move {
+                waits.send(()).unwrap();
+                ours.read_u8().await.unwrap();
+                log.lock().unwrap().push("request");
+            }
+        });
+        waiting.await.unwrap();
+        let pieces = tokio::spawn({
+            let log = log.clone();
+            async move {
+                theirs.writable().await.unwrap();
+                // Both are asked for before the first is computed.
+                let [mut first, mut second] = places(&admission, Class::Full);
+                let first = served(&mut first).unwrap();
+                let next = tokio::spawn({
+                    let log = log.clone();
+                    async move {
+                        let slot = poll_fn(|cx| second.poll_slot(cx)).await.unwrap();
+                        log.lock().unwrap().push("piece");
+                        drive(slot, tokio::task::yield_now()).await;
+                    }
+                });
+                assert_eq!(theirs.try_write(b"r").unwrap(), 1);
+                drive(first, tokio::task::yield_now()).await;
+                next.await.unwrap();
+            }
+        });
+        pieces.await.unwrap();
+        reader.await.unwrap();
+        assert_eq!(*log.lock().unwrap(), ["request", "piece"]);
     }
 
     #[tokio::test]
