@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncRead;
+use tokio::task::unconstrained;
 
 use super::activity::{Activity, Due};
 use super::h1_framing::Refusal;
@@ -118,8 +119,9 @@ impl<'a> TimerTable<'a> {
         let mut draining = false;
         let mut hearing = drain.clone();
         loop {
-            let mut drained = std::pin::pin!(hearing.signaled());
-            // A task is woken by the same waker for life, so one poll is enough to hear of it.
+            // A task is woken by the same waker for life, so one poll is enough to hear of it: one that
+            // must not fail because the connection has used up the task's turn.
+            let mut drained = std::pin::pin!(unconstrained(hearing.signaled()));
             let mut listening = false;
             let turn = poll_fn(|cx| {
                 if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
@@ -345,6 +347,8 @@ fn jitter_seed() -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use socket2::SockRef;
     use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
@@ -430,6 +434,55 @@ mod tests {
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (ours, _) = accepted.unwrap();
         (client.unwrap(), Outbox::new(ClientSocket::Tcp(ours)))
+    }
+
+    /// As hyper with so much to do at first that it is stopped for others to run, until it is asked
+    /// to end.
+    #[derive(Default)]
+    struct Busy {
+        polls: Arc<AtomicUsize>,
+        asked: bool,
+    }
+
+    impl Future for Busy {
+        type Output = hyper::Result<()>;
+
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+            if self.polls.fetch_add(1, Ordering::Relaxed) == 0 {
+                while let Poll::Ready(turn) = tokio::task::coop::poll_proceed(cx) {
+                    turn.made_progress();
+                }
+            }
+            match self.asked {
+                true => Poll::Ready(Ok(())),
+                false => Poll::Pending,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_connection_hears_of_the_drain() {
+        let (_client, io) = socket().await;
+        let (sender, drain) = crate::drain::channel();
+        let mut busy = Busy::default();
+        let polls = busy.polls.clone();
+        let driven = tokio::spawn(async move {
+            let flusher = io.flusher();
+            let mut timers = TimerTable::new(activity(), &flusher, &defaults::TIMEOUTS, true);
+            timers
+                .drive(&mut busy, &drain, |busy| busy.asked = true)
+                .await
+        });
+        while polls.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        // It has its next turn before it is drained.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        sender.drain();
+        let turn = tokio::time::timeout(Duration::from_secs(5), driven).await;
+        assert_eq!(turn.unwrap().unwrap(), Turn::End(End::Closed));
     }
 
     #[tokio::test]

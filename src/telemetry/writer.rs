@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,7 +52,7 @@ struct Queue {
 struct Batch {
     lines: Vec<u8>,
     /// Lines that are not made yet, and before which byte of `lines` each belongs.
-    later: Vec<(usize, Format)>,
+    later: Vec<(usize, Stream, Format)>,
     /// What `later` will have, about.
     later_bytes: usize,
     /// Lines of each stream.
@@ -171,7 +172,9 @@ impl LineWriter {
     ) {
         let closed = || self.shared.dropped.add(stream, 1);
         self.queue(stream, about, closed, |batch| {
-            batch.later.push((batch.lines.len(), Box::new(format)));
+            batch
+                .later
+                .push((batch.lines.len(), stream, Box::new(format)));
             batch.later_bytes += about;
         });
     }
@@ -244,7 +247,7 @@ impl LineWriter {
     #[cfg(test)]
     pub(super) fn take_lines(&self) -> Vec<String> {
         let batch = std::mem::take(&mut self.shared.queue().batch);
-        let (lines, _) = batch.made();
+        let (lines, _) = batch.made(|_| {});
         String::from_utf8(lines)
             .unwrap()
             .lines()
@@ -312,8 +315,9 @@ impl Batch {
         self.lines.len() + self.later_bytes
     }
 
-    /// All lines in their order, and the output to go on with after how many bytes of them.
-    fn made(self) -> (Vec<u8>, Option<(usize, Output)>) {
+    /// All lines in their order, and the output to go on with after how many bytes of them. A line
+    /// whose maker panics is `lost`, and no other is.
+    fn made(self, mut lost: impl FnMut(Stream)) -> (Vec<u8>, Option<(usize, Output)>) {
         if self.later.is_empty() {
             let next = self.next.map(|(at, _, output)| (at, output));
             return (self.lines, next);
@@ -324,15 +328,22 @@ impl Batch {
         };
         let mut made = Vec::with_capacity(self.bytes());
         let (mut taken, mut switch) = (0, None);
-        for (index, (at, format)) in self.later.into_iter().enumerate() {
+        for (index, (at, stream, format)) in self.later.into_iter().enumerate() {
             if index == first_later {
                 made.extend_from_slice(&self.lines[taken..first]);
                 (taken, switch) = (first, Some(made.len()));
             }
             made.extend_from_slice(&self.lines[taken..at]);
             taken = at;
-            format(&mut made);
-            made.push(b'\n');
+            let whole = made.len();
+            // The thread must go on: without it nothing is logged any more, this fault included.
+            match catch_unwind(AssertUnwindSafe(|| format(&mut made))) {
+                Ok(()) => made.push(b'\n'),
+                Err(_) => {
+                    made.truncate(whole);
+                    lost(stream);
+                }
+            }
         }
         if switch.is_none() {
             made.extend_from_slice(&self.lines[taken..first]);
@@ -358,8 +369,11 @@ impl Shared {
         let mut spare = Vec::new();
         loop {
             let (batch, last) = self.next_batch(std::mem::take(&mut spare));
-            let counts = batch.counts;
-            let (mut lines, next) = batch.made();
+            let mut counts = batch.counts;
+            let (mut lines, next) = batch.made(|stream| {
+                counts[stream as usize] -= 1;
+                self.dropped.add(stream, 1);
+            });
             let mut written = true;
             let mut rest = lines.as_slice();
             if let Some((at, output)) = next {
@@ -391,7 +405,7 @@ impl Shared {
         queue.thread = ThreadState::Closed;
         let batch = std::mem::take(&mut queue.batch);
         drop(queue);
-        let (rest, _) = batch.made();
+        let (rest, _) = batch.made(|stream| self.dropped.add(stream, 1));
         sink.write(&rest);
         self.done.notify_all();
     }
@@ -511,7 +525,7 @@ mod tests {
         later(&writer, "six");
         writer.push(Stream::Daemon, b"seven\n");
         let batch = std::mem::take(&mut writer.shared.queue().batch);
-        let (lines, next) = batch.made();
+        let (lines, next) = batch.made(|_| panic!("nothing is lost"));
         let at = next.map(|(at, _)| at).unwrap();
         assert_eq!(&lines[..at], b"one\ntwo\nthree\nfour\nfive\n");
         assert_eq!(&lines[at..], b"six\nseven\n");
@@ -520,6 +534,25 @@ mod tests {
         }
         assert_eq!(dropped(&counts), [0, 0, 5]);
         assert_eq!(writer.take_lines().len(), MAX_QUEUED / 100);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_made_is_the_only_one_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let counts = Arc::new(Dropped::default());
+        let writer = LineWriter::start(Output::append_to(&path).unwrap(), counts.clone()).unwrap();
+        for text in ["one", "fault", "two"] {
+            writer.line_later(Stream::Handshake, 100, move |line| {
+                line.extend_from_slice(text.as_bytes());
+                assert_ne!(text, "fault", "a fault that the test makes");
+            });
+        }
+        writer.push(Stream::Daemon, b"three\n");
+        writer.close(Duration::from_secs(10));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "one\ntwo\nthree\n");
+        assert_eq!(dropped(&counts), [0, 0, 1]);
     }
 
     #[test]
