@@ -8,7 +8,7 @@ TOOLS = curl:curl openssl:openssl gnutls-cli:gnutls-bin h2load:nghttp2-client wr
 	haproxy:haproxy nginx:nginx /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream \
 	promtool:prometheus systemd-analyze:systemd
 
-.PHONY: help run test tools check lint soak release deb image instructions instructions-keep bench bench-quick bench-record
+.PHONY: help run test tools check lint soak release deb image instructions instructions-keep profile bench bench-quick bench-record
 
 help:
 	@echo "make run     serve https://localhost:8443 with a certificate made in memory and a demo upstream"
@@ -16,6 +16,7 @@ help:
 	@echo "make check   format, lints, every test"
 	@echo "make soak    the long tests: throttled transfers of 200 MB, crowds, a storm of handshakes, a minute of mixed traffic"
 	@echo "make instructions  count the instructions of a handshake, against the kept counts and stock tokio-rustls"
+	@echo "make profile the execution profile that optimised builds use, once much has changed (needs llvm-profdata)"
 	@echo "make release an optimised build in target/release"
 	@echo "make deb     a Debian package (cargo install cargo-deb), and from it to a first answer"
 	@echo "make image   the file system of the container image in target/image; deploy/docker has the Dockerfile"
@@ -60,6 +61,10 @@ instructions:
 instructions-keep:
 	@command -v valgrind >/dev/null || { echo "missing Debian package: valgrind" >&2; exit 1; }
 	$(CARGO) bench $(CARGO_FLAGS) --bench instructions -- --keep
+
+# Makes deploy/profile/handfast.profdata anew, about 10 minutes; it is committed with the change that it is for.
+profile: tools
+	sh deploy/profile/train.sh
 
 soak: tools
 	HANDFAST_SOAK=1 $(CARGO) test $(CARGO_FLAGS) --release --test integration

@@ -10,6 +10,7 @@
 mod configurations;
 mod kubernetes;
 mod monitoring;
+mod profile;
 mod runbook;
 mod schema;
 mod text;
