@@ -31,9 +31,15 @@ for kind in "ec -pkeyopt ec_paramgen_curve:P-256" rsa:2048; do
   openssl req -x509 -newkey $kind -nodes -keyout "$work/$name.key" -out "$work/$name.pem" -days 2 \
     -subj /CN=localhost -addext subjectAltName=DNS:localhost 2>/dev/null
 done
+rm -f "$work/upstream.port"
 "$load" upstream >"$work/upstream.port" &
 started="$started $!"
-until [ -s "$work/upstream.port" ]; do sleep 0.1; done
+tries=0
+until [ -s "$work/upstream.port" ]; do
+  tries=$((tries + 1))
+  [ "$tries" -lt 100 ] || { echo "train.sh: the upstream does not start" >&2; exit 1; }
+  sleep 0.1
+done
 
 # The second route goes through the daemon a second time, over TLS and HTTP/2: so its port has to be known before.
 first=$((20000 + $$ % 10000)); second=$((first + 1))

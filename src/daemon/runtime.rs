@@ -4,10 +4,10 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// How many tasks of its own queue a worker runs before one of the queue that all share. Its own holds
-/// 256, and half of it goes to the shared one where it is full: with more tasks ready than that,
-/// tokio's measure (up to 127) keeps some waiting for many rounds while others are run in each.
-const SHARED_AFTER: u32 = 3;
+/// One in so many turns of a worker is for the queue that all workers share. Its own queue holds 256,
+/// and half of it goes to the shared one where it is full: with more tasks ready than that, tokio's
+/// measure (one in up to 127) keeps some waiting for many rounds while others are run in each.
+const SHARED_EVERY: u32 = 3;
 
 /// A multi-thread runtime with `workers` threads; 0 is one per core.
 ///
@@ -18,7 +18,7 @@ pub(super) fn build(workers: usize) -> io::Result<Runtime> {
     builder
         .enable_all()
         .thread_name("handfast")
-        .global_queue_interval(SHARED_AFTER);
+        .global_queue_interval(SHARED_EVERY);
     if workers > 0 {
         builder.worker_threads(workers);
     }
