@@ -197,7 +197,8 @@ pub struct Resumption {
     /// `lifetime`, default 12 h: from the full handshake on, however often the session was resumed
     /// since. Past it: a full handshake.
     pub lifetime: Duration,
-    /// `tickets` sent after each TLS 1.3 handshake, default 2, 0 to 8.
+    /// `tickets` sent after each full TLS 1.3 handshake, default 2, 0 to 8; after a resumed one it is
+    /// one, if it is any.
     pub tickets: usize,
     /// `cache_size` in bytes, default 16 MiB: the session store. Past it: the oldest session goes.
     pub cache_size: usize,

@@ -73,7 +73,7 @@ impl Sessions {
         self.spec == *spec && self.scope == *scope
     }
 
-    /// Tickets after each TLS 1.3 handshake.
+    /// Tickets after each full TLS 1.3 handshake; a resumed one has [one](wanted).
     pub(super) const fn tickets(&self) -> usize {
         match self.spec.mode {
             ResumptionMode::Off => 0,
@@ -154,7 +154,7 @@ impl ProducesTickets for Sessions {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let ring = self.ring.as_ref()?;
+        let ring = self.ring.as_ref().filter(|_| wanted())?;
         // The ticket of a resumed session lives no longer than the one it came with (RFC 8446
         // section 4.6.1): else a session could be resumed for ever.
         let issued = work::session().began.unwrap_or_else(Timestamp::now);
@@ -180,7 +180,7 @@ impl ProducesTickets for Sessions {
 
 impl StoresServerSessions for Sessions {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        let Some(store) = &self.store else {
+        let Some(store) = self.store.as_ref().filter(|_| wanted()) else {
             return false;
         };
         let session = work::session();
@@ -207,6 +207,18 @@ impl StoresServerSessions for Sessions {
     fn can_cache(&self) -> bool {
         self.store.is_some()
     }
+}
+
+/// Whether another session is to be made of this handshake: a resumed one makes one, for the one
+/// that it used up (RFC 8446 appendix C.4), as OpenSSL does. All tickets of a handshake are made
+/// in one piece of work.
+fn wanted() -> bool {
+    let mut wanted = false;
+    note(|work| {
+        wanted = work.session.began.is_none() || !work.made;
+        work.made = true;
+    });
+    wanted
 }
 
 fn noted(found: Result<Opened, Verdict>, now: Timestamp) -> Option<Vec<u8>> {
@@ -265,6 +277,26 @@ mod tests {
         assert_eq!(work.session.began, Some(began));
         assert_eq!(work.sessions.verdict, Some(Verdict::Opened));
         assert!(work.sessions.age.unwrap() >= Duration::from_secs(1800));
+    }
+
+    #[test]
+    fn a_resumed_session_makes_one_again() {
+        for (mode, began, made) in [
+            (tickets(), None, 3),
+            (tickets(), Some(Timestamp::now()), 1),
+            (sessions(ResumptionMode::Cache), None, 3),
+            (sessions(ResumptionMode::Cache), Some(Timestamp::now()), 1),
+        ] {
+            work::begin(SessionContext {
+                began,
+                ..SessionContext::default()
+            });
+            let make = |id: u8| match mode.enabled() {
+                true => mode.encrypt(b"x").is_some(),
+                false => mode.put(vec![id; 32], b"x".to_vec()),
+            };
+            assert_eq!((0..3).filter(|&id| make(id)).count(), made);
+        }
     }
 
     #[test]

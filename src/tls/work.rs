@@ -27,6 +27,8 @@ pub(super) struct Work {
     pub(super) session: SessionContext,
     /// Tickets that were looked at.
     pub(super) tickets: u8,
+    /// Whether a session was made: sealed into a ticket, or stored.
+    pub(super) made: bool,
 }
 
 /// What became of the sessions that a handshake offered.
@@ -93,6 +95,7 @@ const NOTHING: Work = Work {
         capture: None,
     },
     tickets: 0,
+    made: false,
 };
 
 thread_local! {

@@ -228,6 +228,33 @@ fn the_modes_keep_their_word() {
 }
 
 #[test]
+fn a_resumed_handshake_gives_back_the_ticket_that_it_used() {
+    for (resumption, of_full, of_resumed) in [
+        ("", 2, 1),
+        ("mode = \"cache\"", 2, 1),
+        ("tickets = 4", 4, 1),
+        ("tickets = 0", 0, 0),
+    ] {
+        let daemon = Daemon::run(&settings(resumption));
+        let mut tickets = Vec::new();
+        let file = daemon.dir().join("session.pem");
+        for (way, kind) in [("-sess_out", "full"), ("-sess_in", "resumed")] {
+            // Without a ticket there is nothing to resume.
+            if way == "-sess_in" && !file.exists() {
+                tickets.push(0);
+                continue;
+            }
+            let args = format!("-tls1_3 {way} {}", file.display());
+            let (output, handshake) = s_client(&daemon, &args);
+            assert_eq!(handshake.text("kind"), Some(kind), "{handshake}");
+            let arrived = "Post-Handshake New Session Ticket arrived:";
+            tickets.push(output.stdout.matches(arrived).count());
+        }
+        assert_eq!(tickets, [of_full, of_resumed], "{resumption}");
+    }
+}
+
+#[test]
 fn a_reload_keeps_sessions_of_a_policy_that_did_not_change() {
     let before = settings("");
     let daemon = Daemon::run(&before);
