@@ -42,6 +42,8 @@ mod selection;
 mod session_store;
 mod sites;
 mod streaming;
+#[cfg(test)]
+mod tests;
 mod ticket_key;
 mod ticket_ring;
 mod ticket_state;
