@@ -36,6 +36,8 @@ mod server_name_metrics;
 mod settings;
 mod shard;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tracing;
 mod upstream_metrics;
 mod writer;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::exposition::Format;
+use super::metrics::Metrics;
 
 /// Sample values by series: the name and the labels as they stand in the text.
 pub(crate) type Samples = BTreeMap<String, f64>;
@@ -15,6 +16,11 @@ pub(crate) fn read(text: &str) -> Samples {
     let (samples, exemplars) = read_as(Format::Prometheus, text);
     assert_eq!(exemplars, []);
     samples
+}
+
+/// What a scraper reads of `metrics`, as [`read`] does.
+pub(super) fn of(metrics: &Metrics) -> Samples {
+    read(&metrics.render(Format::Prometheus))
 }
 
 /// Series of buckets, and the exemplars of them as they stand in the text.
