@@ -10,7 +10,8 @@ use super::counts::Counts;
 use super::exposition::{Exposition, Format, Kind};
 use super::key_log_metrics::{self, KeyLogMetrics};
 use super::limit_metrics::{Limit, LimitRefusals};
-use super::listener_metrics::{self, HandshakeTotals, ListenerMetrics, UnderWay};
+use super::listener_families;
+use super::listener_metrics::{HandshakeTotals, ListenerMetrics, UnderWay};
 use super::metrics_settings::MetricsSettings;
 use super::mix::Mix;
 use super::reload_metrics::{ReloadMetrics, ReloadOutcome};
@@ -253,7 +254,7 @@ impl Metrics {
         let mut out = Exposition::new(format);
         let handles = self.handles();
         let listeners: Vec<_> = named(&handles.listeners);
-        listener_metrics::write(&mut out, &listeners);
+        listener_families::write(&mut out, &listeners);
         let requests: Vec<_> = handles
             .requests
             .iter()

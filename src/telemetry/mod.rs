@@ -21,6 +21,8 @@ mod key_log_metrics;
 mod labelled;
 mod limit_metrics;
 mod line;
+mod listener_counters;
+mod listener_families;
 mod listener_metrics;
 mod metrics;
 mod metrics_settings;
