@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::h1_framing::Refusal;
+use super::h1_refusal::Refusal;
 use crate::config::Timeouts;
 use crate::telemetry::ListenerMetrics;
 

@@ -9,6 +9,7 @@ mod h1_agreement;
 mod h1_answer;
 mod h1_framing;
 mod h1_guard;
+mod h1_refusal;
 #[cfg(test)]
 mod h2_agreement;
 mod h2_frames;
@@ -27,6 +28,8 @@ mod per_ip;
 mod permits;
 mod proxy_header;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod timer_table;
 mod tunnels;
 

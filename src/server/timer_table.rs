@@ -14,8 +14,8 @@ use tokio::io::AsyncRead;
 use tokio::task::unconstrained;
 
 use super::activity::{Activity, Due};
-use super::h1_framing::Refusal;
 use super::h1_guard::H1Guard;
+use super::h1_refusal::Refusal;
 use super::h2_guard::Waiting;
 use super::outbox::Flusher;
 use super::socket::ClientSocket;

@@ -1,0 +1,3 @@
+//! What is read of connections beside hyper, byte by byte and frame by frame.
+
+mod h1_framing;
