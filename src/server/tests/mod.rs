@@ -1,3 +1,4 @@
 //! What is read of connections beside hyper, byte by byte and frame by frame.
 
 mod h1_framing;
+mod h2_ledger;
