@@ -10,9 +10,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::alert;
 use super::diagnosis::{self, Scene};
+use super::false_start::EarlyData;
 use super::handshake::{Incoming, Refused};
 use super::hello::ClientHello;
-use super::record::{EarlyData, RecordIo};
+use super::record::RecordIo;
 use super::remedy::Ailment;
 use super::sites::Site;
 use super::transport::Transport;

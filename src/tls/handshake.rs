@@ -20,24 +20,25 @@ use super::admission::{self, Admission, Class, Overload, Slot};
 use super::alert;
 use super::diagnosis;
 use super::door::Ahead;
-use super::facts::{Facts, TELLING_RTT};
-use super::first_flight::Assembly;
-use super::first_flight::{FirstFlight, looks_like_http};
+use super::facts::Facts;
+use super::false_start::{EarlyData, Sequel, watch_for_false_start};
+use super::first_flight::{Assembly, FirstFlight, looks_like_http};
 use super::hello::ClientHello;
 use super::offer::Offer;
 use super::policy::TlsPolicy;
-use super::record::{EarlyData, Readmission, RecordIo, Sequel};
+use super::record::RecordIo;
 use super::remedy::Ailment;
 use super::selection;
 use super::sites::{Site, Sites};
+use super::slot_wait::Readmission;
 use super::streaming::FirstRequest;
 use super::transport::Transport;
 use crate::config::{Alpn, FalseStartMode};
 use crate::deadline::Deadline;
 use crate::proxy_protocol::ProxyHeader;
 use crate::report::{
-    Confidence, ConnectionId, ExtraRoundTrip, FailureClass, FalseStart, HandshakeKind,
-    HandshakeReport, Outcome, Peer, Phase, ProtocolVersion,
+    ConnectionId, FailureClass, HandshakeKind, HandshakeReport, Outcome, Peer, Phase,
+    ProtocolVersion,
 };
 use crate::telemetry::ListenerMetrics;
 
@@ -100,9 +101,6 @@ pub struct Refused<S> {
 /// What rustls encrypts ahead of the kernel: two records. More of it costs memory for each client
 /// that takes nothing, and leaves the processor's cache before it is sent.
 const UNSENT: usize = 32 * 1024;
-
-/// The longest that is waited for what may be False Start, whatever the client's network claims.
-const LONGEST_RTT: Duration = Duration::from_secs(1);
 
 /// Answer to HTTP on the TLS port.
 const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
@@ -351,31 +349,6 @@ pub(super) fn class_of(site: &Site, version: ProtocolVersion, message: &[u8]) ->
         true => Class::Resumption,
         false => Class::Full,
     }
-}
-
-/// Where the client can have used False Start without our seeing it before our Finished went:
-/// looks whether its data came sooner than an answer can.
-async fn watch_for_false_start<S: Transport>(
-    io: &mut RecordIo<S>,
-    report: &mut Arc<HandshakeReport>,
-) -> Sequel {
-    let unseen = matches!(
-        report.false_start,
-        FalseStart::EligibleUnused | FalseStart::Ineligible(_)
-    );
-    let rtt = report.network.min_rtt.filter(|&rtt| rtt >= TELLING_RTT);
-    let Some(rtt) = rtt.filter(|_| unseen) else {
-        return Sequel::Nothing;
-    };
-    let sequel = io.sequel(rtt.min(LONGEST_RTT)).await;
-    if sequel == Sequel::TooSoon {
-        let report = Arc::make_mut(report);
-        report.false_start = FalseStart::Used(Confidence::Probable);
-        report
-            .extra_round_trips
-            .retain(|&reason| reason != ExtraRoundTrip::NoFalseStart);
-    }
-    sequel
 }
 
 /// Why a handshake does not get to computing.

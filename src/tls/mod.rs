@@ -13,6 +13,7 @@ mod comparison;
 mod diagnosis;
 mod door;
 mod facts;
+mod false_start;
 mod first_flight;
 #[cfg(test)]
 mod fixture;
@@ -41,6 +42,7 @@ mod scope;
 mod selection;
 mod session_store;
 mod sites;
+mod slot_wait;
 mod streaming;
 #[cfg(test)]
 mod tests;

@@ -9,17 +9,17 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::admission::{self, Admission, Class, Place, Slot};
 use super::clock::Clock;
 use super::door::Ahead;
+use super::false_start::EarlyData;
 use super::first_flight::{Assembly, FirstFlight};
-use super::inbox::{Inbox, record_length, skip_change_cipher_spec};
+use super::inbox::{Inbox, record_length};
+use super::slot_wait::Readmission;
 use super::streaming::{FirstRequest, Streaming};
 use super::transcript::Transcript;
 use super::transport::Transport;
@@ -29,12 +29,12 @@ use crate::report::{Phase, ProtocolVersion};
 /// A stream that knows TLS records.
 #[derive(Debug)]
 pub struct RecordIo<S> {
-    io: S,
-    life: Life,
+    pub(super) io: S,
+    pub(super) life: Life,
 }
 
 #[derive(Debug)]
-enum Life {
+pub(super) enum Life {
     Handshake(Box<Handshake>),
     Streaming(Streaming),
 }
@@ -49,11 +49,11 @@ pub(super) struct Handshake {
     pub(super) readmission: Readmission,
     pub(super) flights: Flights,
     stage: Stage,
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     /// The kernel did not take all of our flight yet.
     write_blocked: bool,
     /// When we began to write what ends the handshake.
-    finishing: Option<Instant>,
+    pub(super) finishing: Option<Instant>,
 }
 
 /// How much went in the first flights.
@@ -65,31 +65,6 @@ pub(super) struct Flights {
     pub(super) server: u32,
     /// Round trips more than one that ours takes, because the congestion window was smaller.
     pub(super) window_round_trips: u8,
-}
-
-/// Application data of TLS 1.2 that comes before our Finished is written: False Start (RFC 7918).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EarlyData {
-    /// None came; it would be accepted.
-    Accept,
-    /// None came; it would end the handshake.
-    Refuse,
-    /// It came and was accepted.
-    Accepted,
-    /// It came and ends the handshake.
-    Refused,
-}
-
-/// How a ClientHello is admitted that follows a HelloRetryRequest.
-#[derive(Debug, Default)]
-pub(super) enum Readmission {
-    /// None is expected.
-    #[default]
-    None,
-    /// It asks once it is whole, and as the first one did: a round trip was spent on it.
-    Ask(Arc<Admission>, Class, Assembly),
-    /// It is here and waits.
-    Waiting(Place),
 }
 
 /// How far the handshake is, as far as waits and writes need to know.
@@ -110,14 +85,12 @@ enum Stage {
 }
 
 /// The most that is read ahead: a ClientHello of 64 KiB in records, and one record more.
-const MAX_AHEAD: usize = 96 * 1024;
+pub(super) const MAX_AHEAD: usize = 96 * 1024;
 /// Most ClientHellos fit; one with a post-quantum key share has about 1,800 bytes.
 const READ_SIZE: usize = 4096;
 /// Ten segments of 536 bytes, the smallest that a connection begins with (RFC 6928, RFC 9293).
 /// Only a flight beyond it is worth the call that asks for the congestion window.
 const SMALLEST_WINDOW: usize = 5360;
-/// The record type of application data.
-const APPLICATION_DATA: u8 = 23;
 
 impl<S> RecordIo<S> {
     /// Begins a handshake on `io` that was accepted at `accepted`.
@@ -160,26 +133,6 @@ impl<S> RecordIo<S> {
     /// The stream below, without what was read ahead.
     pub(super) fn into_inner(self) -> S {
         self.io
-    }
-
-    /// Waits for the slot of `place` (phase [`Phase::Admission`]), and watches that the client is
-    /// still there.
-    ///
-    /// # Errors
-    /// The deadline has passed, the client has closed or broken the connection, or the place was
-    /// taken away ([`admission::Overload`]).
-    pub(super) fn poll_admitted(
-        &mut self,
-        place: &mut Place,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Slot>>
-    where
-        S: Transport,
-    {
-        let Life::Handshake(handshake) = &mut self.life else {
-            return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
-        };
-        handshake.poll_admitted(place, &mut self.io, cx)
     }
 
     /// Begins with what was read of the connection before. The time since then is ours.
@@ -273,54 +226,13 @@ impl<S: Transport> RecordIo<S> {
     }
 }
 
-/// What came soon after our Finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sequel {
-    /// Application data, sooner than an answer to our Finished can come.
-    TooSoon,
-    /// Something, but no such data.
-    Other,
-    /// Nothing.
-    Nothing,
-}
-
-impl<S: Transport> RecordIo<S> {
-    /// After our Finished of TLS 1.2: waits for the client's next bytes, no longer than `rtt` from
-    /// the start of the write. Nobody loses by it: what answers our Finished cannot come sooner,
-    /// and what comes ends the wait, and stays here for rustls.
-    pub(super) async fn sequel(&mut self, rtt: Duration) -> Sequel {
-        let Self {
-            io,
-            life: Life::Handshake(handshake),
-        } = self
-        else {
-            return Sequel::Nothing;
-        };
-        let Some(begin) = handshake.finishing else {
-            return Sequel::Nothing;
-        };
-        let until = begin + rtt;
-        handshake.deadline.reset(until);
-        let mut came = begin;
-        let read = std::future::poll_fn(|cx| {
-            let read = handshake.fill(io, cx);
-            came = handshake.inbox.came.unwrap_or_else(Instant::now);
-            read
-        });
-        match read.await {
-            Ok(false) => match handshake.inbox.bytes.get(handshake.inbox.head) {
-                Some(&APPLICATION_DATA) if came < until => Sequel::TooSoon,
-                _ => Sequel::Other,
-            },
-            // Also what broke will be found again by whoever reads next.
-            Ok(true) | Err(_) => Sequel::Nothing,
-        }
-    }
-}
-
 impl Handshake {
     /// Reads more into the inbox; true at the end of the stream.
-    fn fill<S: Transport>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    pub(super) fn fill<S: Transport>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
         if self.inbox.head == self.inbox.bytes.len() {
             self.inbox.bytes.clear();
             self.inbox.head = 0;
@@ -346,7 +258,7 @@ impl Handshake {
     }
 
     /// `Pending`, unless the deadline has passed.
-    fn pending<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    pub(super) fn pending<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         ready!(self.deadline.poll_elapsed(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -381,90 +293,6 @@ impl Handshake {
             if !self.inbox.eof && self.stage == Stage::ClientFlightWait {
                 self.clock.enter(Phase::ClientFlightRead, now);
                 self.stage = Stage::ClientFlight;
-            }
-        }
-    }
-
-    /// See [`RecordIo::poll_admitted`].
-    fn poll_admitted<S: Transport>(
-        &mut self,
-        place: &mut Place,
-        io: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Slot>> {
-        if let Poll::Ready(ruling) = place.poll_slot(cx) {
-            return Poll::Ready(ruling.map_err(io::Error::other));
-        }
-        // The client's next words follow ours, so this is its end, or early data: then it is read
-        // no further. Without news this costs no call to the kernel.
-        let ahead = self.inbox.bytes.len();
-        if ahead < MAX_AHEAD && !self.inbox.watched && ready!(self.fill(io, cx))? {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-        }
-        self.inbox.watched = true;
-        self.pending(cx)
-    }
-
-    /// Whether what has come after a HelloRetryRequest may be handed out: a ClientHello once it is
-    /// whole and admitted, anything else at once.
-    fn poll_readmitted<S: Transport>(
-        &mut self,
-        io: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<bool>> {
-        let mut place = match std::mem::take(&mut self.readmission) {
-            Readmission::None => return Poll::Ready(Ok(true)),
-            Readmission::Waiting(place) => place,
-            Readmission::Ask(admission, class, mut assembly) => {
-                let ahead = self.inbox.bytes.get(self.inbox.head..).unwrap_or_default();
-                let flight = assembly.advance(skip_change_cipher_spec(ahead));
-                if !matches!(flight, Some(FirstFlight::ClientHello(_))) {
-                    // An alert, or what rustls refuses.
-                    let other = flight.is_some();
-                    let assembly = if other { Assembly::default() } else { assembly };
-                    self.readmission = Readmission::Ask(admission, class, assembly);
-                    return Poll::Ready(Ok(other));
-                }
-                self.clock.enter(Phase::Admission, Instant::now());
-                self.inbox.watched = false;
-                match admission.enter(|| class) {
-                    Ok(place) => place,
-                    Err(overload) => return Poll::Ready(Err(io::Error::other(overload))),
-                }
-            }
-        };
-        match self.poll_admitted(&mut place, io, cx) {
-            Poll::Pending => {
-                self.readmission = Readmission::Waiting(place);
-                Poll::Pending
-            }
-            Poll::Ready(Ok(slot)) => {
-                admission::hand(slot);
-                Poll::Ready(Ok(true))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-        }
-    }
-
-    /// Looks whether the next record, whole or not, is application data before our Finished.
-    /// rustls always asks for more between checking the client's Finished and writing ours, so
-    /// what lies in the kernel by then is seen too.
-    fn watch_early_data(&mut self) -> io::Result<()> {
-        let next = self.inbox.bytes.get(self.inbox.head);
-        if self.inbox.record_left > 0
-            || next != Some(&APPLICATION_DATA)
-            || !self.transcript.owes_finished()
-        {
-            return Ok(());
-        }
-        match self.early_data {
-            EarlyData::Accept | EarlyData::Accepted => {
-                self.early_data = EarlyData::Accepted;
-                Ok(())
-            }
-            EarlyData::Refuse | EarlyData::Refused => {
-                self.early_data = EarlyData::Refused;
-                Err(io::ErrorKind::PermissionDenied.into())
             }
         }
     }
