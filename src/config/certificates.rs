@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::certificate::{Certificate, CertificatePair, PemSource};
 use super::diagnostic::{Diagnostic, Location};
-use super::model::{Certificate, CertificateId, CertificatePair, PemSource, PolicyId};
+use super::model::{CertificateId, PolicyId};
 use super::reading::Reading;
 use super::references::References;
 use super::table::{Named, Table};

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::certificate::PemSource;
 use super::certificates::{host_pattern, pem_file};
 use super::diagnostic::Diagnostic;
-use super::model::PemSource;
 use super::table::Table;
 use super::value::{Text, Value};
 use super::wording::quoted;

@@ -11,8 +11,9 @@ use http::Method;
 use super::log::{
     AccessFormat, ClientIp, HandshakeEvents, HandshakeLog, Log, LogFormat, LogLevel, LogTarget,
 };
-use super::model::{Alpn, Budget, FalseStartMode, Limits, Metrics, PerSni, SniAction, Timeouts};
+use super::model::{Budget, Limits, Metrics, PerSni, Timeouts};
 use super::names::Preset;
+use super::policy::{Alpn, FalseStartMode, SniAction};
 use super::upstream::{Balance, Eject, Pool, UpstreamTimeouts};
 
 /// `runtime.workers`: one per core.

@@ -4,10 +4,12 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use super::certificate::{CertificatePair, PemSource};
 use super::defaults;
 use super::diagnostic::Source;
 use super::include;
-use super::model::{CertificatePair, Config, PemSource, ResumptionMode, TicketKeys};
+use super::model::Config;
+use super::resumption::{ResumptionMode, TicketKeys};
 
 /// What a configuration is made of at a moment, whatever is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,11 +1,41 @@
 //! `[forwarding]`: what upstreams are told about clients.
 
 use super::diagnostic::Diagnostic;
-use super::model::Forwarding;
-use super::peer_set::peer_set;
+use super::peer_set::{PeerSet, peer_set};
 use super::table::Table;
 use super::value::Value;
 use super::wording::quoted;
+
+/// `[forwarding]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarding {
+    /// `trusted_proxies`, default none: peers whose `X-Forwarded-*` and `Forwarded` are believed.
+    pub trusted_proxies: PeerSet,
+    /// `headers`, default all but `Forwarded`: what upstreams are told about the client.
+    pub headers: Vec<ForwardingHeader>,
+    /// Whether requests carry `x-handfast-connection`, the id that events and the API use. Set by
+    /// `handfast dev` for its demo upstream; there is no key for it. Inbound copies are always
+    /// removed.
+    pub connection_id: bool,
+    /// `tls_headers`, default none: what requests over TLS carry. Inbound copies are always
+    /// removed.
+    pub tls_headers: Vec<TlsHeader>,
+    /// `server_timing`, default false: whether a connection's first response has `Server-Timing`
+    /// with the times of the handshake.
+    pub server_timing: bool,
+}
+
+impl Default for Forwarding {
+    fn default() -> Self {
+        Self {
+            trusted_proxies: PeerSet::default(),
+            headers: ForwardingHeader::DEFAULT.to_vec(),
+            connection_id: false,
+            tls_headers: Vec::new(),
+            server_timing: false,
+        }
+    }
+}
 
 /// A fact of the TLS connection that upstreams can be told, as a field of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use super::client_auth::client_auth;
 use super::defaults::{self, DEADLINE};
 use super::diagnostic::Diagnostic;
-use super::model::{Alpn, FalseStartMode, Policy, SniAction};
 use super::names::{
     CipherSuite, Group, Impossible, Preset, impossible_group, impossible_suite, impossible_version,
 };
+use super::policy::{Alpn, FalseStartMode, Policy, SniAction};
 use super::references::References;
 use super::resumption;
 use super::table::{Named, Table};

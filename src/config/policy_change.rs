@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Source, Sources};
-use super::model::{Alpn, Policy};
 use super::names::{CipherSuite, Group};
 use super::policies;
+use super::policy::{Alpn, Policy};
 use super::reading::Reading;
 use super::table::Table;
 use crate::report::ProtocolVersion;

@@ -1,15 +1,87 @@
 //! `resumption` of a policy: its mode, its keys, and what they may take.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::defaults::{self, ROTATE_RANGE, ROTATIONS, SESSION_LIFETIME_RANGE};
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Location};
 use super::measures::write_duration;
-use super::model::{KeyDirectory, Policy, Resumption, ResumptionMode, TicketKeys};
+use super::policy::Policy;
 use super::table::Table;
 use super::value::Value;
 use super::wording::quoted;
+
+/// `resumption` of a policy
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumption {
+    /// `mode`, default [`ResumptionMode::Tickets`]
+    pub mode: ResumptionMode,
+    /// `lifetime`, default 12 h: from the full handshake on, however often the session was resumed
+    /// since. Past it: a full handshake.
+    pub lifetime: Duration,
+    /// `tickets` sent after each full TLS 1.3 handshake, default 2, 0 to 8; after a resumed one it is
+    /// one, if it is any.
+    pub tickets: usize,
+    /// `cache_size` in bytes, default 16 MiB: the session store. Past it: the oldest session goes.
+    pub cache_size: usize,
+}
+
+/// `mode` of resumption, and the keys that one of them needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResumptionMode {
+    /// `tickets`: state is sealed and given to the client (RFC 5077, RFC 8446 section 4.6.1); the
+    /// store serves TLS 1.2 clients that take no tickets.
+    Tickets(TicketKeys),
+    /// `cache`: all state is in the store.
+    Cache,
+    /// `off`: every handshake is a full one.
+    Off,
+}
+
+/// Where the keys of tickets come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TicketKeys {
+    /// Made by the daemon, a new one each time; old ones open tickets as long as those live.
+    Rotated(Rotation),
+    /// `key_dir`: files, shared by a fleet.
+    Directory(KeyDirectory),
+}
+
+impl TicketKeys {
+    /// A new key `every` so often, which ends with the process.
+    #[must_use]
+    pub const fn rotated(every: Duration) -> Self {
+        Self::Rotated(Rotation { every, file: None })
+    }
+}
+
+/// How a policy's own keys change, and where they stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// `rotate`, default 6 h.
+    pub every: Duration,
+    /// A file of the policy's own in `runtime.state_dir`, where the keys outlive the process; `None`
+    /// without such a directory.
+    pub file: Option<PathBuf>,
+}
+
+/// `key_dir` and where it is given, which does not count when two are compared: a policy whose
+/// text has moved is the same policy.
+#[derive(Clone, Debug)]
+pub struct KeyDirectory {
+    /// The directory.
+    pub path: PathBuf,
+    /// Where it is given.
+    pub location: Location,
+}
+
+impl PartialEq for KeyDirectory {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for KeyDirectory {}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use toml::de::DeValue;
 
+use super::certificate::{CertificatePair, PemSource};
 use super::certificates::{key_pair, pem_file};
 use super::diagnostic::{Diagnostic, Location};
-use super::model::{CertificatePair, PemSource};
 use super::table::Table;
 use super::value::{Text, Value};
 use super::wording::quoted;
