@@ -7,6 +7,7 @@
 //! decides over the fields' contents is left to hyper.
 
 use super::h1_refusal::Refusal;
+use crate::upstream::MOST_CONTENT;
 
 /// Bounds of a head (`limits`).
 #[derive(Clone, Copy, Debug)]
@@ -382,13 +383,13 @@ fn trim_blanks(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// `1*DIGIT` that fits, and that hyper takes.
+/// `1*DIGIT` of no more than [`MOST_CONTENT`].
 fn number(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let number: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
-    (number <= u64::MAX - 2).then_some(number)
+    (number <= MOST_CONTENT).then_some(number)
 }
 
 /// How many of `rest` belong to a run of `left` bytes.

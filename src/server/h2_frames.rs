@@ -1,7 +1,7 @@
 //! The frames of one direction of an HTTP/2 connection, read over any split of its bytes.
 //!
 //! Payloads are counted and skipped, but for the few bytes at their beginning that the budgets of
-//! a connection depend on. Nothing is allocated.
+//! a connection depend on, and field blocks, which are handed on. Nothing is allocated.
 
 /// Frame types (RFC 9113 section 6).
 pub(super) mod kind {
@@ -26,8 +26,8 @@ pub(super) mod flag {
 /// What a connection of a client begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD: usize = 9;
-/// Enough for padding, priority and the first octets of a field.
-const PREFIX: usize = 16;
+/// The length of the padding, and priority: what a field block comes after.
+const PREFIX: usize = 6;
 /// One setting: an identifier of 16 and a value of 32 bits.
 const SETTING: usize = 6;
 
@@ -37,7 +37,7 @@ pub(super) struct FrameScanner {
     stage: Stage,
     frame: Frame,
     /// Octets of the preface, a head or a setting that came so far.
-    partial: [u8; PREFIX],
+    partial: [u8; HEAD],
     got: usize,
 }
 
@@ -54,6 +54,8 @@ pub(super) struct Frame {
     pub(super) length: usize,
     prefix: [u8; PREFIX],
     held: usize,
+    /// Octets of a field block that are still to come.
+    block: usize,
 }
 
 /// What a scanner has found.
@@ -61,6 +63,8 @@ pub(super) struct Frame {
 pub(super) enum Found<'a> {
     /// A frame has begun: all of [`Frame::prefix`] is there, the rest of its payload may follow.
     Frame(&'a Frame),
+    /// Octets of the field block of the frame, which is HEADERS or CONTINUATION.
+    Fields(&'a [u8]),
     /// One parameter of a SETTINGS frame.
     Setting(u16, u32),
 }
@@ -99,8 +103,9 @@ impl FrameScanner {
                 length: 0,
                 prefix: [0; PREFIX],
                 held: 0,
+                block: 0,
             },
-            partial: [0; PREFIX],
+            partial: [0; HEAD],
             got: 0,
         }
     }
@@ -144,6 +149,10 @@ impl FrameScanner {
                     if self.frame.held == want {
                         self.enter_rest(self.frame.length - want);
                         on(Found::Frame(&self.frame))?;
+                        if self.frame.kind == kind::HEADERS {
+                            let ahead = self.frame.begin_block();
+                            on(Found::Fields(ahead))?;
+                        }
                     }
                 }
                 Stage::Settings(left) => {
@@ -166,8 +175,14 @@ impl FrameScanner {
                 }
                 Stage::Skip(left) => {
                     let take = left.min(bytes.len());
+                    let fields = self.frame.block.min(take);
+                    let taken = &bytes[..fields];
                     bytes = &bytes[take..];
                     self.enter_rest(left - take);
+                    if fields > 0 {
+                        self.frame.block -= fields;
+                        on(Found::Fields(taken))?;
+                    }
                 }
                 Stage::Lost => return Ok(()),
             }
@@ -219,6 +234,11 @@ impl FrameScanner {
             // The first bit is reserved.
             stream: u32::from_be_bytes([s, t, u, v]) & 0x7fff_ffff,
             length,
+            block: if kind == kind::CONTINUATION {
+                length
+            } else {
+                0
+            },
             ..Frame::default()
         };
         let want = match kind {
@@ -260,44 +280,19 @@ impl Frame {
         }
     }
 
-    /// Whether the field block of a HEADERS frame begins with a pseudo-header field, as far as can
-    /// be told without the dynamic table (RFC 7541 section 6).
-    pub(super) fn begins_with_pseudo_field(&self) -> bool {
-        let mut block = &self.prefix[..self.held];
-        let before = if self.has(flag::PADDED) { 1 } else { 0 }
-            + if self.has(flag::PRIORITY) { 5 } else { 0 };
-        block = block.get(before..).unwrap_or_default();
-        // Updates of the table's size come first; past 31 they have more octets.
-        while let [first, rest @ ..] = block
-            && first & 0xe0 == 0x20
-        {
-            block = rest;
-            if first & 0x1f == 0x1f {
-                while let [more, rest @ ..] = block {
-                    block = rest;
-                    if more & 0x80 == 0 {
-                        break;
-                    }
-                }
-            }
-        }
-        let Some(&first) = block.first() else {
-            return false;
+    /// The prefix of a HEADERS frame is whole: what of it belongs to the field block.
+    fn begin_block(&mut self) -> &[u8] {
+        let (padded, padding) = match self.has(flag::PADDED) {
+            true => (1, usize::from(self.prefix[0])),
+            false => (0, 0),
         };
-        let index = match first {
-            0x80.. => first & 0x7f,
-            0x40..=0x7f => first & 0x3f,
-            _ => first & 0x0f,
-        };
-        match (index, block) {
-            // The first fourteen entries of the static table (appendix A).
-            (1..=14, _) => true,
-            // A name of its own: plain, or `:` in Huffman's code, which are the bits 1011100.
-            (0, [_, length, name, ..]) if first < 0x80 => {
-                (length & 0x80 == 0 && *name == b':') || (length & 0x80 != 0 && name & 0xfe == 0xb8)
-            }
-            _ => false,
-        }
+        let before = padded + if self.has(flag::PRIORITY) { 5 } else { 0 };
+        // Where there is more padding than payload h2 ends the connection.
+        let block = self.length.saturating_sub(before + padding);
+        let ahead = self.prefix.get(before..self.held).unwrap_or_default();
+        let ahead = &ahead[..ahead.len().min(block)];
+        self.block = block - ahead.len();
+        ahead
     }
 }
 
@@ -335,6 +330,8 @@ mod tests {
                         frame.data()
                     ),
                     Found::Setting(id, value) => format!("{id}={value}"),
+                    // These come as the bytes do.
+                    Found::Fields(_) => return Ok(()),
                 });
                 Ok(())
             });
@@ -381,46 +378,44 @@ mod tests {
         ) {
             let _ = found(&mut FrameScanner::of_server(), &bytes, &cuts);
             let _ = found(&mut FrameScanner::of_client(), &bytes, &cuts);
-            let mut scanner = FrameScanner::of_server();
-            let headers = frame(kind::HEADERS, bytes.first().copied().unwrap_or(0), 1, &bytes);
-            let done: Result<(), ()> = scanner.scan(&headers, |what| {
-                if let Found::Frame(frame) = what {
-                    let _ = frame.begins_with_pseudo_field();
-                }
-                Ok(())
-            });
-            prop_assert!(done.is_ok());
+            let flags = bytes.first().copied().unwrap_or(0);
+            let headers = frame(kind::HEADERS, flags, 1, &bytes);
+            let _ = found(&mut FrameScanner::of_server(), &headers, &cuts);
         }
     }
 
     #[test]
-    fn pseudo_fields_are_told_from_others() {
-        let pseudo = |flags: u8, payload: &[u8]| {
-            let mut is = None;
-            let bytes = frame(kind::HEADERS, flags, 1, payload);
-            let done: Result<(), ()> = FrameScanner::of_server().scan(&bytes, |what| {
-                if let Found::Frame(frame) = what {
-                    is = Some(frame.begins_with_pseudo_field());
-                }
-                Ok(())
-            });
-            done.unwrap();
-            is.unwrap()
+    fn a_field_block_is_what_is_neither_padding_nor_priority() {
+        let block = |kind: u8, flags: u8, payload: &[u8], piece: usize| {
+            let mut block = Vec::new();
+            let mut scanner = FrameScanner::of_server();
+            for bytes in frame(kind, flags, 1, payload).chunks(piece) {
+                let done: Result<(), ()> = scanner.scan(bytes, |what| {
+                    if let Found::Fields(fields) = what {
+                        block.extend_from_slice(fields);
+                    }
+                    Ok(())
+                });
+                done.unwrap();
+            }
+            assert!(scanner.is_between_frames());
+            String::from_utf8(block).unwrap()
         };
-        // Indexed, with an indexed name, with a name of its own, and that in Huffman's code.
-        assert!(pseudo(0, &[0x82]));
-        assert!(pseudo(0, b"\x04\x02/x"));
-        assert!(pseudo(0, b"\x44\x02/x"));
-        assert!(pseudo(0, b"\x00\x05:path\x02/x"));
-        assert!(pseudo(0, b"\x40\x84\xb9\x58\xd3\x3f\x02/x"));
-        assert!(pseudo(0, b"\x20\x3f\xe1\x1f\x82"));
-        assert!(pseudo(flag::PADDED, b"\x01\x82\x00"));
-        assert!(pseudo(flag::PRIORITY, b"\x00\x00\x00\x00\x10\x82"));
-        // accept-charset, a name of its own, the dynamic table, nothing.
-        assert!(!pseudo(0, &[0x8f]));
-        assert!(!pseudo(0, b"\x00\x03x-a\x01b"));
-        assert!(!pseudo(0, &[0xbe]));
-        assert!(!pseudo(0, &[]));
-        assert!(!pseudo(flag::PADDED | flag::PRIORITY, b"\x01"));
+        for piece in [1, 3, 100] {
+            let headers = |flags, payload| block(kind::HEADERS, flags, payload, piece);
+            assert_eq!(headers(0, b"abc"), "abc");
+            assert_eq!(headers(0, b"abcdefghijk"), "abcdefghijk");
+            assert_eq!(headers(0, b""), "");
+            assert_eq!(headers(flag::PADDED, b"\x02abcdefgh.."), "abcdefgh");
+            assert_eq!(headers(flag::PADDED, b"\x02a.."), "a");
+            assert_eq!(headers(flag::PADDED, b"\x09a.."), "");
+            assert_eq!(headers(flag::PRIORITY, b"12345a"), "a");
+            assert_eq!(headers(flag::PRIORITY, b"123"), "");
+            let both = flag::PADDED | flag::PRIORITY;
+            assert_eq!(headers(both, b"\x0112345abc."), "abc");
+            assert_eq!(headers(both, b"\x0112345."), "");
+            assert_eq!(block(kind::CONTINUATION, 0, b"abcdefgh", piece), "abcdefgh");
+            assert_eq!(block(kind::DATA, 0, b"abcdefgh", piece), "");
+        }
     }
 }

@@ -90,6 +90,12 @@ impl<S> H2Guard<S> {
         }
     }
 
+    /// Why hyper has let go of the connection, where neither side had said that it ends.
+    pub(super) fn abandoned(&self) -> Option<H2Fault> {
+        let wire = self.wire();
+        (!wire.ended && !wire.ledger.is_parting()).then_some(H2Fault::Malformed)
+    }
+
     /// Frames of the client and of ours so far.
     pub(super) fn frames(&self) -> (u64, u64) {
         self.wire().ledger.frames()

@@ -1,10 +1,11 @@
 //! The account of an HTTP/2 connection: what its frames cost, and when that is too much.
 //!
-//! Kept from frame heads alone, before hyper sees a frame of the client and after it has written
-//! one of ours, so that no frame goes uncounted, whatever it makes hyper do.
+//! Kept from frame heads and field blocks, before hyper sees a frame of the client and after it has
+//! written one of ours, so that no frame goes uncounted, whatever it makes hyper do.
 
 use std::time::{Duration, Instant};
 
+use super::h2_fields::FieldBlocks;
 use super::h2_frames::{Found, Frame, FrameScanner, flag, kind};
 use super::h2_meter::Meter;
 use super::h2_windows::SendWindows;
@@ -31,6 +32,10 @@ pub(super) enum H2Fault {
     /// RFC 9113 section 3.4: the preface of a client ends with SETTINGS. h2 does without.
     #[error("a first frame that is not SETTINGS")]
     NoSettings,
+    /// RFC 9113 section 8.5: a CONNECT whose content has a length is malformed. hyper lets go of the
+    /// whole connection for it, and says nothing.
+    #[error("a request that hyper ends the connection for")]
+    Malformed,
 }
 
 /// Which wait on the client is due when.
@@ -53,12 +58,18 @@ struct Accounts {
     most: BlockSize,
     /// The header block of the client that is not whole.
     block: Option<BlockSize>,
+    /// What is in the client's header blocks, ...
+    fields: FieldBlocks,
+    /// ... of which the last are trailers.
+    trailers: bool,
     /// Our header block is not whole.
     sending_block: bool,
     /// Since when the client's preface or header block is not whole.
     head_since: Option<Instant>,
     /// A frame has come.
     greeted: bool,
+    /// One side has said that it ends the connection.
+    parting: bool,
     /// The highest stream the client has opened, ...
     last_stream: u32,
     /// ... that whose header block is whole, ...
@@ -113,9 +124,12 @@ impl Ledger {
                     frames: (frames + frames / 4).max(5),
                 },
                 block: None,
+                fields: FieldBlocks::new(),
+                trailers: false,
                 sending_block: false,
                 head_since: Some(now),
                 greeted: false,
+                parting: false,
                 last_stream: 0,
                 last_whole: 0,
                 passed: 0,
@@ -188,6 +202,11 @@ impl Ledger {
         Some(frame)
     }
 
+    /// Whether one side has said that it ends the connection.
+    pub(super) const fn is_parting(&self) -> bool {
+        self.accounts.parting
+    }
+
     /// Frames of the client and of ours so far.
     pub(super) const fn frames(&self) -> (u64, u64) {
         (self.accounts.frames_in, self.accounts.frames_out)
@@ -199,7 +218,7 @@ impl H2Fault {
     const fn code(self) -> u32 {
         match self {
             Self::Limit(_) => ENHANCE_YOUR_CALM,
-            Self::PseudoFieldInTrailers | Self::NoSettings => PROTOCOL_ERROR,
+            Self::PseudoFieldInTrailers | Self::NoSettings | Self::Malformed => PROTOCOL_ERROR,
         }
     }
 }
@@ -214,6 +233,13 @@ impl Accounts {
                 return Ok(());
             }
             Found::Setting(..) => return Ok(()),
+            Found::Fields(octets) => {
+                self.fields.read(octets);
+                return match self.trailers && self.fields.has_pseudo() {
+                    true => Err(H2Fault::PseudoFieldInTrailers),
+                    false => Ok(()),
+                };
+            }
             Found::Frame(frame) => frame,
         };
         self.frames_in += 1;
@@ -253,22 +279,25 @@ impl Accounts {
                 }
             }
             // SETTINGS, PING, PRIORITY, GOAWAY, and what is unknown and ignored.
-            _ => self.control_frames.count(now)?,
+            other => {
+                self.parting |= other == kind::GOAWAY;
+                self.control_frames.count(now)?;
+            }
         }
         Ok(())
     }
 
     fn head(&mut self, frame: &Frame) -> Result<(), H2Fault> {
         let ends = frame.has(flag::END_STREAM);
+        self.fields.begin();
+        self.trailers = false;
         if frame.stream > self.last_stream {
             self.last_stream = frame.stream;
             self.windows.opened(frame.stream, !ends);
             // Many clients open the window of each stream at once.
             self.owe(1);
         } else if self.windows.is_request_open(frame.stream) {
-            if frame.begins_with_pseudo_field() {
-                return Err(H2Fault::PseudoFieldInTrailers);
-            }
+            self.trailers = true;
             if ends {
                 self.windows.request_ended(frame.stream);
             }
@@ -328,6 +357,7 @@ impl Accounts {
                 self.sending_block = !frame.has(flag::END_HEADERS);
             }
             kind::CONTINUATION => self.sending_block = !frame.has(flag::END_HEADERS),
+            kind::GOAWAY => self.parting = true,
             kind::RST_STREAM => {
                 self.windows.closed(frame.stream);
                 // Neither an answer that did not need its request's body nor a response that broke

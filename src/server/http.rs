@@ -235,9 +235,10 @@ where
     };
     let fault = match end {
         End::Abuse(limit) => Some(H2Fault::Limit(limit)),
+        End::Closed => guard.abandoned(),
         _ => guard.fault(),
     };
-    if end == End::Closed {
+    if end == End::Closed && fault.is_none() {
         guard.close(timeouts.response_idle).await;
     } else {
         let (frames_in, frames_out) = guard.frames();

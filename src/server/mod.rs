@@ -12,6 +12,7 @@ mod h1_guard;
 mod h1_refusal;
 #[cfg(test)]
 mod h2_agreement;
+mod h2_fields;
 mod h2_frames;
 mod h2_guard;
 mod h2_ledger;

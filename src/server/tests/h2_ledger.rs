@@ -264,3 +264,40 @@ fn pseudo_fields_are_refused_in_trailers_alone() {
         1
     );
 }
+
+#[test]
+fn pseudo_fields_in_trailers_are_found_by_what_was_said_before() {
+    let now = Instant::now();
+    for trailers in [
+        // `:path: a` of the request, by its index; its name alone; and in the second frame.
+        vec![frame(kind::HEADERS, 5, 1, b"\xbe")],
+        vec![frame(kind::HEADERS, 5, 1, b"\x7e\x01b")],
+        vec![
+            frame(kind::HEADERS, 1, 1, b"\x20\x3f\xe1\x1f"),
+            frame(kind::CONTINUATION, 4, 1, b"\x82"),
+        ],
+        vec![
+            frame(kind::HEADERS, 1, 1, b"\x0f"),
+            frame(kind::CONTINUATION, 4, 1, b"\x2f\x01b"),
+        ],
+    ] {
+        let mut ledger = ledger(now);
+        let request = frame(kind::HEADERS, 4, 1, b"\x82\x87\x44\x01a");
+        ledger.received(&request, now).unwrap();
+        let (last, before) = trailers.split_last().unwrap();
+        for frame in before {
+            ledger.received(frame, now).unwrap();
+        }
+        assert_eq!(
+            ledger.received(last, now),
+            Err(H2Fault::PseudoFieldInTrailers),
+            "{trailers:?}"
+        );
+    }
+    let mut ledger = ledger(now);
+    let request = frame(kind::HEADERS, 4, 1, b"\x82\x87\x44\x01a\x40\x03x-a\x01b");
+    ledger.received(&request, now).unwrap();
+    // `x-a: b`
+    let trailers = frame(kind::HEADERS, 5, 1, b"\xbe");
+    ledger.received(&trailers, now).unwrap();
+}

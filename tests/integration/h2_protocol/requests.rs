@@ -4,7 +4,10 @@ use super::case::{
     END, PROTOCOL_ERROR, answered, connection, data, plain, post_of, request, request_with, run,
     stream,
 };
-use crate::support::h2_frames::{END_HEADERS, END_STREAM, HEADERS, frame, get, post};
+use crate::support::h2_frames::{
+    END_HEADERS, END_STREAM, GOAWAY, H2Client, HEADERS, frame, get, post,
+};
+use crate::support::{Daemon, Origin, Settings};
 
 #[test]
 fn requests_are_well_formed() {
@@ -49,6 +52,21 @@ fn requests_are_well_formed() {
         malformed("8.2.1: a space in a name", request_with(&[("x test", "a")])),
         malformed("8.2.1: a colon in a name", request_with(&[("x:test", "a")])),
         malformed("8.2.1: an empty name", request_with(&[("", "a")])),
+        answered(
+            "8.2.1: a quote in a name",
+            400,
+            &[&request_with(&[("x\"test", "a")])],
+        ),
+        answered(
+            "8.2.1: a blank before a value",
+            400,
+            &[&request_with(&[("x-a", " a")])],
+        ),
+        answered(
+            "8.2.1: a tab after a value",
+            400,
+            &[&request_with(&[("x-a", "a\t")])],
+        ),
         malformed("8.2.1: NUL in a value", request_with(&[("x-a", "a\0b")])),
         malformed("8.2.1: CR in a value", request_with(&[("x-a", "a\rb")])),
         malformed("8.2.1: LF in a value", request_with(&[("x-a", "a\nb")])),
@@ -117,6 +135,11 @@ fn requests_are_well_formed() {
             request(&[METHOD, SCHEME, (":path", "a"), AUTHORITY]),
         ),
         answered(
+            "8.3.1: a :path that is a query",
+            400,
+            &[&request(&[METHOD, SCHEME, (":path", "?a"), AUTHORITY])],
+        ),
+        answered(
             "8.3.1: * for GET",
             400,
             &[&request(&[METHOD, SCHEME, (":path", "*"), AUTHORITY])],
@@ -171,6 +194,11 @@ fn requests_are_well_formed() {
             "8.1.1: content-length without a body",
             request_with(&[("content-length", "1")]),
         ),
+        answered(
+            "8.1.1: content-length of 19 digits",
+            400,
+            &[&post_of("1000000000000000000"), &data(1, 0, b"x")],
+        ),
         malformed(
             "8.1.1: content-length twice",
             request_with(&[("content-length", "0"), ("content-length", "1")]),
@@ -180,4 +208,32 @@ fn requests_are_well_formed() {
             request_with(&[("content-length", "+0")]),
         ),
     ]);
+}
+
+#[test]
+fn a_connect_with_content_ends_the_connection_by_its_name() {
+    let origin = Origin::start();
+    let daemon = Daemon::run(&Settings::new(origin.address()));
+    let websocket = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":path", "/"),
+        (":authority", "example.test"),
+        ("content-length", "5"),
+    ];
+    let plain_connect = [
+        (":method", "CONNECT"),
+        (":authority", "example.test:443"),
+        ("content-length", "5"),
+    ];
+    for fields in [&websocket[..], &plain_connect] {
+        let mut client = H2Client::connect(daemon.https(), &[]);
+        client.send(&get(1, "/never"));
+        client.send(&frame(HEADERS, END_HEADERS, 3, &plain(fields)));
+        let goaway = client.find(|frame| frame.kind == GOAWAY).unwrap();
+        assert_eq!(goaway.code(0), 3, "the last stream");
+        assert_eq!(goaway.code(4), PROTOCOL_ERROR);
+        assert_eq!(client.next(), None);
+    }
 }
