@@ -81,8 +81,11 @@ impl Target {
                     return Err(TargetError::HostsDiffer);
                 }
                 // RFC 9112 section 3.2: the field is required in absolute form, too.
-                if field.is_none() && version == Version::HTTP_11 {
-                    return Err(TargetError::NoHost);
+                match field {
+                    None if version == Version::HTTP_11 => return Err(TargetError::NoHost),
+                    // It is replaced, but what is no host is refused wherever it is.
+                    Some(field) if !http2 => drop(host_of(field)?),
+                    _ => {}
                 }
                 let value = HeaderValue::from_str(text)
                     .map_err(|_| TargetError::NotAHost(HostError::Character))?;
@@ -99,7 +102,7 @@ impl Target {
         Ok(Self {
             host,
             authority,
-            uri: origin_form(method, uri)?,
+            uri: origin_form(version, method, uri)?,
         })
     }
 
@@ -137,7 +140,7 @@ fn host_of(authority: &HeaderValue) -> Result<String, TargetError> {
 
 /// The target as an origin server sees it (RFC 9112 section 3.2.1), unchanged where it has that
 /// form already: what is routed by is what is forwarded.
-fn origin_form(method: &Method, uri: &Uri) -> Result<Uri, TargetError> {
+fn origin_form(version: Version, method: &Method, uri: &Uri) -> Result<Uri, TargetError> {
     if uri
         .scheme_str()
         .is_some_and(|scheme| scheme != "http" && scheme != "https")
@@ -166,8 +169,9 @@ fn origin_form(method: &Method, uri: &Uri) -> Result<Uri, TargetError> {
             Uri::from(target.clone())
         });
     }
-    // `http://host?query`
-    if target.as_str().starts_with('?') && uri.scheme().is_some() {
+    // `http://host?query`; `:path` has its slash (RFC 9113 section 8.3.1).
+    let absolute = uri.scheme().is_some() && version < Version::HTTP_2;
+    if target.as_str().starts_with('?') && absolute {
         return PathAndQuery::try_from(format!("/{}", target.as_str()))
             .map(Uri::from)
             .map_err(|_| TargetError::Path);

@@ -66,7 +66,10 @@ impl ProxyError {
             Self::Fields(error) => match error {
                 FieldError::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
                 FieldError::Expect => StatusCode::EXPECTATION_FAILED,
-                FieldError::ContentLength => StatusCode::BAD_REQUEST,
+                FieldError::ContentLength
+                | FieldError::Name
+                | FieldError::Value
+                | FieldError::Connection => StatusCode::BAD_REQUEST,
             },
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
@@ -98,6 +101,9 @@ impl ProxyError {
             Self::Fields(FieldError::TransferEncoding) => "transfer_encoding",
             Self::Fields(FieldError::Expect) => "expectation",
             Self::Fields(FieldError::ContentLength) => "content_length",
+            Self::Fields(FieldError::Name) => "field_name",
+            Self::Fields(FieldError::Value) => "field_value",
+            Self::Fields(FieldError::Connection) => "connection",
             Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::RedirectLoop => "redirect_loop",

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::header::UPGRADE;
 use http::request::Parts;
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 
 use super::authority::Target;
@@ -193,6 +193,7 @@ impl Forwarding {
         snapshot: &Snapshot,
         record: &mut RequestRecord,
     ) -> Result<Response<ResponseBody>, ProxyError> {
+        let head = *self.request.method() == Method::HEAD;
         let timeouts = &snapshot.config.routes[self.route.0].request.timeouts;
         let mut response = snapshot
             .cluster(self.upstream)
@@ -215,8 +216,22 @@ impl Forwarding {
             headers::close_connection(version, response.headers_mut());
         }
         *response.version_mut() = Version::HTTP_11;
+        if version == Version::HTTP_10 && !head && ends_with_connection(&response) {
+            // hyper promises to keep the connection whose end is the body's (RFC 9112 section 9.3),
+            // unless the response itself is of HTTP/1.0.
+            headers::close_connection(version, response.headers_mut());
+            *response.version_mut() = Version::HTTP_10;
+        }
         Ok(response)
     }
+}
+
+/// Whether the end of a response shows in HTTP/1.0 by the end of the connection alone.
+fn ends_with_connection(response: &Response<ResponseBody>) -> bool {
+    let status = response.status();
+    let bodiless = status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    !bodiless && response.body().size_hint().exact().is_none()
 }
 
 /// The length of the request line as HTTP/1.1 has it, or would have it (RFC 9112 section 3).

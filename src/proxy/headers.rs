@@ -12,6 +12,7 @@ use super::field_set::{FieldSet, Known};
 use super::forwarded::{self, Sender, Trust};
 use super::trailers;
 use crate::report::Peer;
+use crate::upstream::MOST_CONTENT;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -40,9 +41,19 @@ pub(super) enum FieldError {
     /// Anything but `100-continue` (RFC 9110 section 10.1.1).
     #[error("expectation other than 100-continue")]
     Expect,
-    /// Not one number, or not what the message has.
+    /// Not one number, or not what the message has, or more than [`MOST_CONTENT`].
     #[error("content-length does not fit")]
     ContentLength,
+    /// In HTTP/2 a name that is no token (RFC 9110 section 5.6.2): what it means in HTTP/1.1 is
+    /// anybody's guess.
+    #[error("a field name that is no token")]
+    Name,
+    /// In HTTP/2 a value with blanks around it (RFC 9113 section 8.2.1).
+    #[error("blanks around a field value")]
+    Value,
+    /// Not ASCII: which fields it names, and whether it says `close`, is read in two ways.
+    #[error("connection that is no list of tokens")]
+    Connection,
 }
 
 /// How long a request body is.
@@ -135,6 +146,21 @@ pub(super) fn check_request(
         let values = fields.has(known).then(|| headers.get_all(name).iter());
         values.into_iter().flatten()
     };
+    if version == Version::HTTP_2 {
+        for (name, value) in headers {
+            // Of all that is no token only this comes through h2.
+            if name.as_str().contains('"') {
+                return Err(FieldError::Name);
+            }
+            let value = value.as_bytes();
+            if value.len() != value.trim_ascii().len() {
+                return Err(FieldError::Value);
+            }
+        }
+    }
+    if all(Known::Connection, CONNECTION).any(|value| !value.as_bytes().is_ascii()) {
+        return Err(FieldError::Connection);
+    }
     let mut codings = all(Known::TransferEncoding, TRANSFER_ENCODING);
     if let Some(coding) = codings.next()
         && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
@@ -153,7 +179,7 @@ pub(super) fn check_request(
         let length = length.to_str().ok().and_then(|text| text.parse().ok());
         let fits = match (body, length) {
             (BodyLength::None, Some(0)) => true,
-            (BodyLength::Known(body), Some(length)) => body == length,
+            (BodyLength::Known(body), Some(length)) => body == length && length <= MOST_CONTENT,
             _ => false,
         };
         if !fits || lengths.next().is_some() {
@@ -250,9 +276,15 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
     headers
         .get_all(TE)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+        .flat_map(elements)
+        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// What is between the commas of a list (RFC 9110 section 5.6.1). By the byte: one that is not ASCII
+/// spoils its own element alone.
+fn elements(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let elements = value.as_bytes().split(|&byte| byte == b',');
+    elements.map(<[u8]>::trim_ascii)
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap, fields: FieldSet) {
@@ -260,16 +292,14 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, fields: FieldSet) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .map(str::trim)
+            .flat_map(elements)
             // Options, and no fields; `Keep-Alive` goes anyway.
             .filter(|name| {
-                !["close", "keep-alive"]
+                ![&b"close"[..], b"keep-alive"]
                     .iter()
                     .any(|option| name.eq_ignore_ascii_case(option))
             })
-            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
             // These belong to the message, whatever `Connection` says of them; nor may a client
             // take away what a trusted proxy says of it.
             .filter(|name| name != HOST && name != CONTENT_LENGTH && !is_claim(name.as_str()))

@@ -4,6 +4,8 @@ pub(super) use crate::report::alert_name as name;
 
 /// `unexpected_message`
 pub(super) const UNEXPECTED_MESSAGE: u8 = 10;
+/// `record_overflow`
+pub(super) const RECORD_OVERFLOW: u8 = 22;
 /// `handshake_failure`
 pub(super) const HANDSHAKE_FAILURE: u8 = 40;
 /// `decode_error`

@@ -14,6 +14,8 @@ pub(super) enum FirstFlight {
     NotTls(Vec<u8>),
     /// A TLS record of this type, which cannot come first.
     WrongRecord(u8),
+    /// A record longer than TLS allows.
+    LongRecord,
     /// The records or the message break the rules.
     Malformed(&'static str),
 }
@@ -26,8 +28,10 @@ pub(super) struct Assembly {
     next: usize,
 }
 
-/// The longest record body that anybody may send (RFC 5246 section 6.2.3).
-pub(super) const MAX_RECORD: usize = 16384 + 2048;
+/// The longest record body that anybody may send, encrypted (RFC 5246 section 6.2.3), ...
+pub(super) const MAX_RECORD: usize = MAX_PLAINTEXT + 2048;
+/// ... and in clear (section 6.2.1, RFC 8446 section 5.1).
+const MAX_PLAINTEXT: usize = 16384;
 /// rustls takes none longer.
 const MAX_MESSAGE: usize = 4 + 65535;
 /// So many bytes tell HTTP from noise: the longest method that people use and a space.
@@ -46,8 +50,8 @@ impl Assembly {
             if length == 0 {
                 return Some(FirstFlight::Malformed("an empty handshake record"));
             }
-            if length > MAX_RECORD {
-                return Some(FirstFlight::Malformed("a record longer than TLS allows"));
+            if length > MAX_PLAINTEXT {
+                return Some(FirstFlight::LongRecord);
             }
             let body = reader.take(length)?;
             self.message.extend_from_slice(body);
@@ -148,16 +152,17 @@ mod tests {
 
     #[test]
     fn broken_records_are_named() {
-        for bytes in [
-            &[22, 3, 1, 0, 0][..],
-            &[22, 3, 1, 0xff, 0xff],
-            &[22, 3, 1, 0, 1, 1, 23, 3, 3],
-        ] {
+        for bytes in [&[22, 3, 1, 0, 0][..], &[22, 3, 1, 0, 1, 1, 23, 3, 3]] {
             let verdict = Assembly::default().advance(bytes);
             assert!(
                 matches!(verdict, Some(FirstFlight::Malformed(_))),
                 "{bytes:?} {verdict:?}"
             );
+        }
+        for (length, long) in [(16384_u16, false), (16385, true), (u16::MAX, true)] {
+            let [a, b] = length.to_be_bytes();
+            let verdict = Assembly::default().advance(&[22, 3, 1, a, b]);
+            assert_eq!(matches!(verdict, Some(FirstFlight::LongRecord)), long);
         }
         assert!(matches!(
             Assembly::default().advance(&[21, 3, 3]),

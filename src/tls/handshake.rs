@@ -149,6 +149,12 @@ where
             let failure = diagnosis::of_first_bytes(class, Some(alert::UNEXPECTED_MESSAGE), text);
             return Err(facts.refuse(io, failure).await);
         }
+        FirstFlight::LongRecord => {
+            let text = "a record longer than TLS allows".into();
+            let (class, code) = (FailureClass::Malformed, Some(alert::RECORD_OVERFLOW));
+            let failure = diagnosis::of_first_bytes(class, code, text);
+            return Err(facts.refuse(io, failure).await);
+        }
         FirstFlight::Malformed(what) => {
             let code = Some(alert::DECODE_ERROR);
             let failure = diagnosis::of_first_bytes(FailureClass::Malformed, code, what.into());

@@ -50,7 +50,7 @@ pub use body_decoder::BodySyntaxError;
 pub use client_tls::{ClientTls, ClientTlsError, trusted_roots};
 pub use cluster::Cluster;
 pub use error::{BodyError, ConnectionError, ExchangeError, RequestBodyError};
-pub use framing::FramingError;
+pub use framing::{FramingError, MOST_CONTENT};
 pub use request_body::{RequestBody, Upload};
 pub use response_body::ResponseBody;
 pub use response_head::HeadError;

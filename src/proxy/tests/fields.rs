@@ -141,6 +141,50 @@ async fn hop_by_hop_fields_of_responses_end_here() {
 }
 
 #[tokio::test]
+async fn a_byte_of_no_token_spoils_its_own_element_alone() {
+    let origin = Origin::start(|mut served: Served| async move {
+        served.head().await;
+        let head = b"HTTP/1.1 200 Fine\r\ncontent-length: 2\r\nconnection: \xff, x-hop\r\nx-hop: 1\r\n\r\nok";
+        served.send_bytes(head).await
+    })
+    .await;
+    let mut client = Proxy::to(origin.address()).http1();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 200 Fine\r\n"), "{head}");
+    assert!(field(&head, "x-hop").is_empty(), "{head}");
+}
+
+#[tokio::test]
+async fn http10_is_promised_no_connection_whose_end_is_the_bodys() {
+    for (answer, kept) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", true),
+        ("HTTP/1.1 204 No\r\n\r\n", true),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            false,
+        ),
+        ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nok", false),
+    ] {
+        let origin = Origin::start(move |mut served: Served| async move {
+            served.head().await;
+            served.send(answer).await
+        })
+        .await;
+        let mut client = Proxy::to(origin.address()).http1();
+        client
+            .send("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")
+            .await;
+        let head = client.head().await;
+        let expected = if kept { "keep-alive" } else { "close" };
+        assert_eq!(field(&head, "connection"), [expected], "{answer}: {head}");
+        if !kept {
+            assert_eq!(client.rest().await, "ok");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_absolute_target_wins_over_host() {
     let head =
         seen("GET http://other.test/c HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
