@@ -18,9 +18,11 @@ use tokio::sync::Semaphore;
 use crate::report::ConnectionId;
 use crate::telemetry::HandshakeRing;
 
-/// Connections at once; more wait in the backlog. As many as a pool opens by default: what waited there
-/// would be answered with 504, under a load that is none.
+/// Connections at once, as many as a pool opens by default; more wait in the backlog.
 const CONNECTIONS: usize = 1024;
+/// What a pool opens at once has to fit: of the 128 that the standard library asks for the kernel drops
+/// what is beyond, and the client's kernel asks again after a second.
+pub(super) const BACKLOG: i32 = 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves on `listener` for as long as the process runs.

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use socket2::SockRef;
 use tokio::net::TcpListener;
 
 use super::cli::{complain, say};
@@ -81,6 +82,7 @@ fn prepare(
         Some(to) => (None, to),
         None => {
             let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            SockRef::from(&listener).listen(demo::BACKLOG)?;
             listener.set_nonblocking(true)?;
             let address = listener.local_addr()?;
             (Some(listener), address)
