@@ -15,14 +15,14 @@ use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::config::defaults::POOL;
 use crate::report::ConnectionId;
 use crate::telemetry::HandshakeRing;
 
-/// Connections at once, as many as a pool opens by default; more wait in the backlog.
-const CONNECTIONS: usize = 1024;
-/// What a pool opens at once has to fit: of the 128 that the standard library asks for the kernel drops
-/// what is beyond, and the client's kernel asks again after a second.
-pub(super) const BACKLOG: i32 = 1024;
+/// Connections at once, as many as a pool opens by default. As many more wait in the backlog: of the
+/// 128 that the standard library asks for the kernel drops what is beyond, and asks again after a
+/// second.
+pub(super) const CONNECTIONS: usize = POOL.max_connections;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves on `listener` for as long as the process runs.

@@ -82,7 +82,7 @@ fn prepare(
         Some(to) => (None, to),
         None => {
             let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            SockRef::from(&listener).listen(demo::BACKLOG)?;
+            SockRef::from(&listener).listen(i32::try_from(demo::CONNECTIONS)?)?;
             listener.set_nonblocking(true)?;
             let address = listener.local_addr()?;
             (Some(listener), address)
@@ -144,5 +144,29 @@ fn shown(listen: SocketAddr) -> String {
         IpAddr::V4(ip) if ip.is_unspecified() => format!("localhost:{}", listen.port()),
         IpAddr::V6(ip) if ip.is_unspecified() => format!("localhost:{}", listen.port()),
         _ => listen.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_a_pool_opens_at_once_waits_at_the_demo() {
+        // More than the standard library lets wait, and fewer than files may be open anywhere.
+        const AT_ONCE: usize = 400;
+        // The kernel asks again after a second.
+        const SOON: Duration = Duration::from_millis(900);
+        let any = SocketAddr::new(ADMIN.ip(), 0);
+        let prepared = prepare(None, any, Some(any)).unwrap();
+        // Nobody accepts.
+        let upstream = prepared.upstream.unwrap();
+        let address = upstream.local_addr().unwrap();
+        let connect = |_| TcpStream::connect_timeout(&address, SOON);
+        let waiting: Result<Vec<_>, _> = (0..AT_ONCE).map(connect).collect();
+        assert_eq!(waiting.unwrap().len(), AT_ONCE);
     }
 }
