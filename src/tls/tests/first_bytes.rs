@@ -58,4 +58,8 @@ async fn what_is_no_tls_is_told_apart() {
     let (class, answer) = answer_to(&[22, 3, 1, 0, 5, 1, 0, 0, 1, 3]).await;
     assert_eq!(class, FailureClass::Malformed);
     assert_eq!(answer, alert::fatal(50));
+    // RFC 8446 section 5.1: 16,384 octets are as many as there may be.
+    let (class, answer) = answer_to(&[22, 3, 1, 0x40, 1]).await;
+    assert_eq!(class, FailureClass::Malformed);
+    assert_eq!(answer, alert::fatal(22));
 }
